@@ -1,0 +1,1 @@
+"""fx2ait: PyTorch models to ahead-of-time compiled engines."""

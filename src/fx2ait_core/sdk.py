@@ -1,0 +1,98 @@
+"""All that a plugin may import from the core.
+
+Names here are stable within a contract version (:data:`CONTRACT_VERSION`).
+"""
+
+from .emit.launcher import c_type, epilogue_access
+from .emit.templates import Templates
+from .errors import ConversionError, Decline, IRError
+from .extend.call import Call
+from .extend.contributions import (
+    Candidate,
+    Converter,
+    Kernel,
+    KernelSource,
+    Pass,
+    PassContext,
+    PointwiseExpression,
+    RecipeFolder,
+)
+from .extend.problem import OperandSpec, Problem
+from .extend.specs import CONTRACT_VERSION, hookimpl
+from .ir.dims import Dim, DimRange, Shape, c_expression, element_count, evaluate, floor_div, is_static
+from .ir.dtypes import DType
+from .ir.graph import Graph
+from .ir.layouts import Layout, channels_last, row_major
+from .ir.operator import (
+    NO_ATTRIBUTES,
+    Attributes,
+    Operator,
+    Origin,
+    PointwiseOperator,
+    broadcast,
+    pointwise_operator,
+)
+from .ir.pointwise import PointwiseProgram, PointwiseStep
+from .ir.traits import AffineChannels, ChannelsLast, Epilogue, Pointwise, RowMajor, Trait, View
+from .ir.types import TensorType, tensor_type
+from .ir.value import Constant, Input, Value
+from .target.backend import Backend
+from .target.target import Target
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "NO_ATTRIBUTES",
+    "AffineChannels",
+    "Attributes",
+    "Backend",
+    "Call",
+    "Candidate",
+    "ChannelsLast",
+    "Constant",
+    "ConversionError",
+    "Converter",
+    "DType",
+    "Decline",
+    "Dim",
+    "DimRange",
+    "Epilogue",
+    "Graph",
+    "IRError",
+    "Input",
+    "Kernel",
+    "KernelSource",
+    "Layout",
+    "OperandSpec",
+    "Operator",
+    "Origin",
+    "Pass",
+    "PassContext",
+    "Pointwise",
+    "PointwiseExpression",
+    "PointwiseOperator",
+    "PointwiseProgram",
+    "PointwiseStep",
+    "Problem",
+    "RecipeFolder",
+    "RowMajor",
+    "Shape",
+    "Target",
+    "Templates",
+    "TensorType",
+    "Trait",
+    "Value",
+    "View",
+    "broadcast",
+    "c_expression",
+    "c_type",
+    "channels_last",
+    "element_count",
+    "epilogue_access",
+    "evaluate",
+    "floor_div",
+    "hookimpl",
+    "is_static",
+    "pointwise_operator",
+    "row_major",
+    "tensor_type",
+]
