@@ -1,0 +1,1 @@
+"""Verification against the original module, and timing beside PyTorch."""

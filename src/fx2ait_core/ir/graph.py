@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from .dims import DimRange
+from .dtypes import DType
 from .operator import Operator
 from .value import Constant, Input, Value
 
@@ -20,6 +21,7 @@ class Graph:
         self.operators: list[Operator] = []
         self.outputs: list[Value] = []
         self.output_names: list[str] = []
+        self.output_dtypes: list[DType] = []
 
     @property
     def constants(self) -> list[Constant]:

@@ -38,10 +38,16 @@ class Constant(Value):
     """A tensor known ahead of time, e.g. a weight; ``array`` is never written to.
 
     The array keeps the precision it came with (or float64 after folding) until the kernel
-    that reads it packs it, so that it is rounded once.
+    that reads it packs it, so that it is rounded once; ``type.dtype`` is what it is stored as.
     """
 
     def __init__(self, name: str, array: np.ndarray, layout: Layout | None = None) -> None:
         array = np.asarray(array)
         super().__init__(name, tensor_type(array.shape, DType.of(array), layout))
         self.array = array
+
+    def stored_as(self, dtype: DType | None = None, layout: Layout | None = None) -> Constant:
+        """The same elements, to be stored in another dtype or layout."""
+        made = Constant(self.name, self.array)
+        made.type = self.type.with_dtype(dtype or self.type.dtype).with_layout(layout or self.type.layout)
+        return made

@@ -1,0 +1,1 @@
+"""What people read: tables, Markdown, JSON, plots and progress."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ir.dtypes import DType
@@ -14,11 +15,22 @@ if TYPE_CHECKING:
 
 
 class Backend(ABC):
-    """One target of the compiler. Built-in ones and a third party's implement the same methods."""
+    """One target of the compiler. Built-in ones and a third party's implement the same methods.
+
+    :cvar source_suffix: of generated sources (``.cu``, ``.cpp``); decides the compiler.
+    :cvar c_types: C++ element types.
+    :cvar device_class: the policy of ``fx2ait::ModelContainer``, e.g. ``fx2ait::cpu::Device``.
+    :cvar device_header: its include path.
+    :cvar type_includes: what declares the element types and the launch context of launchers,
+        as written after ``#include``.
+    """
 
     name: str
     source_suffix: str
     c_types: Mapping[DType, str]
+    device_class: str
+    device_header: str
+    type_includes: tuple[str, ...]
 
     @abstractmethod
     def detect(self, arch: str | None, settings: Settings) -> Target:
@@ -38,3 +50,17 @@ class Backend(ABC):
     @abstractmethod
     def kernels(self) -> list[Any]:
         """Kernels of the core's own operators (pointwise programs, copies)."""
+
+    @abstractmethod
+    def compile_flags(self, target: Target) -> list[str]:
+        """Flags of the compiler for every generated source; includes lie in ``include``."""
+
+    @abstractmethod
+    def link_flags(self, target: Target) -> list[str]:
+        """Flags beside ``-shared`` when the library is linked."""
+
+
+def header_texts(folder: Path) -> dict[str, str]:
+    """Texts of all headers below ``folder``, by include path, sorted."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix in (".h", ".cuh"))
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in found}

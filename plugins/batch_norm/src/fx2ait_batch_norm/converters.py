@@ -1,0 +1,59 @@
+"""From ATen's batch normalization in eval mode to one scale and one shift per channel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fx2ait_core.sdk import Call, Constant, Converter, Decline, Value
+
+from .operators import Affine
+
+_PARAMETERS = ("weight", "bias", "running_mean", "running_var")
+
+
+def _supports(call: Call) -> Decline | None:
+    if call.arguments.get("training", False):
+        return Decline("training=True normalizes with the batch's statistics; put the module in eval mode")
+    for name in ("running_mean", "running_var"):
+        if call[name] is None:
+            return Decline(f"without {name} the batch's statistics are needed (track_running_stats=False)")
+    for name in _PARAMETERS:
+        if call[name] is not None and not isinstance(call[name], Constant):
+            return Decline(f"{name} must be known ahead of time, but is computed or an input of the model")
+    source = call["input"].type
+    if not source.dtype.is_floating:
+        return Decline(f"batch normalization is computed on floating point, not on {source.dtype}")
+    return None
+
+
+def scale_and_shift(call: Call) -> tuple[np.ndarray, np.ndarray]:
+    """float64 arrays ``[C]`` with ``batch_norm(x) == x * scale + shift``."""
+    weight, bias, mean, variance = (
+        None if call[name] is None else np.asarray(call[name].array, dtype=np.float64) for name in _PARAMETERS
+    )
+    scale = 1.0 / np.sqrt(variance + float(call["eps"]))
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
+def _convert(call: Call) -> Value:
+    scale, shift = scale_and_shift(call)
+    shape = (-1, *(1,) * (call["input"].type.rank - 2))
+    constants = [
+        Constant(f"{call.name}_scale", scale.reshape(shape)),
+        Constant(f"{call.name}_shift", shift.reshape(shape)),
+    ]
+    return call.emit(Affine, [call["input"], *constants])
+
+
+CONVERTERS = [
+    Converter("aten.batch_norm.default", _convert, _supports),
+    # The saved statistics (results 1 and 2) are for a backward pass only.
+    Converter(
+        "aten._native_batch_norm_legit_no_training.default",
+        lambda call: [_convert(call), None, None],
+        _supports,
+    ),
+]

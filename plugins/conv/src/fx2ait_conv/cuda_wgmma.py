@@ -1,0 +1,194 @@
+"""``conv2d_wgmma``: implicit GEMM on Hopper's ``wgmma`` with im2col copies by the copy engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
+
+import numpy as np
+
+from fx2ait_core.sdk import Candidate, Decline, DType, Kernel, KernelSource, Problem, Templates
+
+from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype
+
+TEMPLATES = Templates(__package__)
+HEADERS = ("cuda/conv2d_wgmma.cuh", "cuda/wgmma_epilogue.cuh")
+DTYPES = (DType.float16, DType.bfloat16)
+BLOCK = 64
+"""Input channels per step of the sum; the packed weight is padded to whole blocks."""
+MOST_CANDIDATES = 12
+MOST_STAGES = 8
+SPLITS = (1, 2, 3, 4, 6, 8)
+"""Parts of a sum, computed by the blocks of one cluster; 8 is the largest portable cluster."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A thread block's share of the work; see ``WgmmaTile`` in ``conv2d_wgmma.cuh``."""
+
+    pixels: int
+    channels: int
+    warpgroups: int
+    alternate: bool
+    resident: int
+    stages: int = 0
+    splits: int = 1
+
+    @property
+    def stage_bytes(self) -> int:
+        return (self.pixels + self.channels) * BLOCK * 2
+
+    @property
+    def partial_bytes(self) -> int:
+        """Shared memory that a tile's partial sums need where blocks share it."""
+        return self.pixels * (self.channels + 8) * 4 if self.splits > 1 else 0
+
+    def fitted(self, problem: Problem) -> Tile | None:
+        """With as many stages as shared memory holds, or None when those are too few."""
+        target = problem.target
+        room = min(
+            target["shared_memory_per_block"], target["shared_memory_per_multiprocessor"] // self.resident - 1024
+        )
+        stages = min(MOST_STAGES, (room - 1024 - 256) // self.stage_bytes)  # alignment, barriers
+        if stages < 3 or stages * self.stage_bytes < self.partial_bytes:
+            return None
+        return replace(self, stages=stages)
+
+    def __str__(self) -> str:
+        teams = f"{self.warpgroups} {'alternating ' if self.alternate else ''}warpgroups"
+        splits = f", {self.splits} splits" if self.splits > 1 else ""
+        return f"{self.pixels}x{self.channels}, {teams}, {self.stages} stages, {self.resident} resident{splits}"
+
+
+TILES = (
+    Tile(256, 128, 2, alternate=False, resident=1),
+    Tile(128, 256, 2, alternate=False, resident=1),
+    Tile(128, 192, 2, alternate=False, resident=1),
+    Tile(128, 128, 2, alternate=True, resident=1),
+    Tile(128, 128, 2, alternate=False, resident=1),
+    Tile(256, 64, 2, alternate=True, resident=1),
+    Tile(256, 64, 2, alternate=False, resident=1),
+    Tile(192, 64, 1, alternate=False, resident=2),
+    Tile(64, 256, 2, alternate=True, resident=1),
+    Tile(128, 64, 2, alternate=False, resident=2),
+    Tile(128, 64, 1, alternate=False, resident=3),
+    Tile(128, 96, 2, alternate=True, resident=1),
+    Tile(64, 128, 1, alternate=False, resident=2),
+    Tile(64, 64, 1, alternate=False, resident=3),
+    Tile(128, 32, 1, alternate=False, resident=3),
+    Tile(64, 32, 1, alternate=False, resident=3),
+)
+
+
+def supports(problem: Problem) -> Decline | None:
+    """None, or why this kernel does not serve the problem."""
+    if not {"wgmma", "tma"} <= problem.target.features:
+        return Decline("the device has no wgmma with tensor copies (sm_90a does)")
+    if declined := common_decline(problem, DTYPES, external=False):
+        return declined
+    if problem.operands[1].type.dtype.itemsize < 2 or problem.result.dtype not in (*DTYPES, DType.float32):
+        return Decline(f"stores float16, bfloat16 or float32, not {problem.result.dtype}")
+    shape = ConvShape.of(problem)
+    if shape.groups != 1:
+        return Decline(f"groups must be 1, not {shape.groups}")
+    if shape.channels % 8 or shape.out_channels % 8:
+        return Decline(
+            f"the {shape.channels} input and {shape.out_channels} result channels must be multiples of 8"
+        )
+    return _window_decline(shape)
+
+
+def _window_decline(shape: ConvShape) -> Decline | None:
+    """Limits of the copy engine's im2col mode for two spatial dimensions."""
+    if max(shape.stride_h, shape.stride_w) > 8:
+        return Decline(f"strides of {shape.stride_h}x{shape.stride_w} exceed 8, the copy engine's limit")
+    reach_h, reach_w = (shape.kernel_h - 1) * shape.dilation_h, (shape.kernel_w - 1) * shape.dilation_w
+    if max(reach_h, reach_w) > 255:
+        return Decline(f"a window reaching {max(reach_h, reach_w)} pixels exceeds 255, the copy engine's limit")
+    corners = (
+        -shape.pad_top, -shape.pad_left, shape.pad_bottom - reach_h, shape.pad_right - reach_w,
+    )  # fmt: skip
+    if not all(-128 <= corner <= 127 for corner in corners):
+        return Decline(
+            f"windows from {corners[:2]} to {corners[2:]} beyond the image leave -128..127, the copy engine's limit"
+        )
+    return None
+
+
+def steps(shape: ConvShape) -> int:
+    """Blocks of input channels over all filter taps."""
+    return shape.taps * ceil(shape.channels / BLOCK)
+
+
+def configurations(problem: Problem) -> Iterator[Tile]:
+    """All tiles that the device can run, with every useful split."""
+    most = steps(ConvShape.of(problem))
+    for tile in TILES:
+        for splits in SPLITS:
+            if splits > 1 and (tile.alternate or splits > most):
+                continue
+            if (fitted := replace(tile, splits=splits).fitted(problem)) is not None:
+                yield fitted
+
+
+def estimate_us(problem: Problem, tile: Tile) -> float:
+    """Predicted time at the sizes that the kernel is chosen for."""
+    shape, cost, target = ConvShape.of(problem), ConvCost.of(problem), problem.target
+    multiprocessors = target["multiprocessors"]
+    tiles = ceil(cost.pixels / tile.pixels) * ceil(shape.out_channels / tile.channels)
+    blocks = tiles * tile.splits
+    resident = min(tile.resident, ceil(blocks / multiprocessors))
+    waves = ceil(blocks / (multiprocessors * resident))
+    rate = target["fp16_tflops"] * 1e6 / multiprocessors * 0.75
+    step_us = max(
+        resident * 2.0 * tile.pixels * tile.channels * BLOCK / rate,
+        resident * tile.stage_bytes / 60e3,
+        0.18,
+    )
+    turn = steps(shape) / tile.splits * step_us + (0.3 if tile.alternate else 0.9)
+    fixed = 2.2 + (0.9 if tile.splits > 1 else 0.0)
+    return max(fixed + waves * turn, 1.5 + cost.memory_us(problem))
+
+
+def candidates(problem: Problem) -> Sequence[Candidate]:
+    """The most promising configurations, best first."""
+    found = [Candidate(tile, estimate_us(problem, tile)) for tile in configurations(problem)]
+    return sorted(found, key=lambda candidate: candidate.estimate_us)[:MOST_CANDIDATES]
+
+
+def pack_weight(weight: np.ndarray, dtype: DType) -> np.ndarray:
+    """``[O, I, kh, kw]`` to ``[kh * kw * blocks, O, 64]``, the input channels of a block fastest."""
+    out_channels, channels, *taps = weight.shape
+    padded = np.pad(weight, ((0, 0), (0, -channels % BLOCK), (0, 0), (0, 0)))
+    blocked = padded.reshape(out_channels, -1, BLOCK, *taps).transpose(3, 4, 1, 0, 2)
+    return np.ascontiguousarray(blocked).reshape(-1, out_channels, BLOCK).astype(dtype.numpy)
+
+
+def emit(name: str, problem: Problem, tile: Tile) -> KernelSource:
+    """The source of one problem and configuration."""
+    text = TEMPLATES.kernel(
+        "cuda/conv2d_wgmma.cu.jinja",
+        name,
+        problem,
+        shape=ConvShape.of(problem),
+        tile=tile,
+        multiprocessors=problem.target["multiprocessors"],
+    )
+    return KernelSource(
+        text,
+        headers=TEMPLATES.headers(*HEADERS),
+        packings={1: partial(pack_weight, dtype=compute_dtype(problem))},
+    )
+
+
+CONV2D_WGMMA = Kernel(
+    name="conv2d_wgmma",
+    operator="conv.conv2d",
+    target="cuda",
+    supports=supports,
+    candidates=candidates,
+    label=lambda problem, config: ConvShape.of(problem).label("conv2d_wgmma"),
+    emit=emit,
+)

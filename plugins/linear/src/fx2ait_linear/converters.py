@@ -1,0 +1,109 @@
+"""From ATen's linear layers and matrix products."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fx2ait_core.sdk import Call, Constant, Converter, Decline, Dim, Value, element_count
+
+from .operators import Linear, MatMul, Rows, RowsAttributes
+
+
+def _dtype_decline(call: Call, first: str) -> Decline | None:
+    dtype = call[first].type.dtype
+    if not dtype.is_floating:
+        return Decline(f"matrix products are computed on floating point, not on {dtype}")
+    for name, value in call.arguments.items():
+        if isinstance(value, Value) and value.type.dtype != dtype:
+            return Decline(f"{name} is {value.type.dtype}, {first} {dtype}; dtypes must agree")
+    return None
+
+
+def _supports_linear(call: Call) -> Decline | None:
+    source, weight, bias = call["input"].type, call["weight"].type, call["bias"]
+    if weight.rank != 2:
+        return Decline(f"weight {weight} must be a matrix [N, K]")
+    if source.rank < 1 or source.shape[-1] != weight.shape[1]:
+        return Decline(f"the last dimension of input {source} does not match weight {weight}")
+    if not all(isinstance(dim, int) for dim in weight.shape):
+        return Decline(f"weight {weight} must have a static shape")
+    if bias is not None and bias.type.shape != (weight.shape[0],):
+        return Decline(f"bias {bias.type} must have shape ({weight.shape[0]},)")
+    return _dtype_decline(call, "input")
+
+
+def _convert_linear(call: Call) -> Value:
+    source, weight = call["input"], call["weight"]
+    leading = source.type.shape[:-1]
+    if len(leading) > 1:
+        rows: Dim = element_count(leading)
+        source = call.emit(Rows, [source], RowsAttributes((rows, source.type.shape[-1])))
+    result = call.emit(Linear, [source, weight, *([] if call["bias"] is None else [call["bias"]])])
+    if len(leading) > 1:
+        result = call.emit(Rows, [result], RowsAttributes((*leading, weight.type.shape[0])))
+    return result
+
+
+def _transposed(call: Call, matrix: Constant, scale: float = 1.0) -> Constant:
+    """A constant ``[K, N]`` as the weight ``[N, K]`` of a linear layer, times ``scale``."""
+    array = np.ascontiguousarray(matrix.array.T)
+    return Constant(f"{matrix.name}_transposed", array if scale == 1 else array.astype(np.float64) * scale)
+
+
+def _supports_matrices(call: Call, first: str, second: str) -> Decline | None:
+    left, right = call[first].type, call[second].type
+    if left.rank != 2 or right.rank != 2:
+        return Decline(f"only products of two matrices have kernels, not {left} with {right}")
+    if left.shape[1] != right.shape[0]:
+        return Decline(f"{left} and {right} do not fit together")
+    if not isinstance(right.shape[1], int) or not isinstance(left.shape[1], int):
+        return Decline(f"only the rows of {left} may be dynamic in a product with {right}")
+    return _dtype_decline(call, first)
+
+
+def _product(call: Call, left: Value, right: Value) -> Value:
+    if isinstance(right, Constant):
+        return call.emit(Linear, [left, _transposed(call, right)])
+    return call.emit(MatMul, [left, right])
+
+
+def _supports_addmm(call: Call) -> Decline | None:
+    added, left, right = call["self"], call["mat1"], call["mat2"]
+    if (reason := _supports_matrices(call, "mat1", "mat2")) is not None:
+        return reason
+    if not isinstance(right, Constant):
+        return Decline("addmm is taken where mat2 is known ahead of time")
+    if not isinstance(added, Constant):
+        return Decline("addmm is taken where the added tensor is known ahead of time")
+    if added.type.rank == 2 and added.type.shape[0] != 1:
+        return Decline(f"addmm adds one vector to all rows of {left.type}, not {added.type}")
+    if not all(isinstance(call[name], (int, float)) for name in ("alpha", "beta")):
+        return Decline("alpha and beta must be numbers known ahead of time")
+    return None
+
+
+def _convert_addmm(call: Call) -> Value:
+    right, added = call["mat2"], call["self"]
+    weight = _transposed(call, right, float(call["alpha"]))
+    operands = [call["mat1"], weight]
+    beta = float(call["beta"])
+    if beta != 0:  # PyTorch ignores the added tensor then, even where it is NaN
+        bias = np.broadcast_to(added.array.astype(np.float64) * beta, (1, right.type.shape[1])).reshape(-1)
+        operands.append(Constant(f"{added.name}_bias", np.ascontiguousarray(bias)))
+    return call.emit(Linear, operands)
+
+
+CONVERTERS = [
+    Converter("aten.linear.default", _convert_linear, _supports_linear),
+    Converter("aten.addmm.default", _convert_addmm, _supports_addmm),
+    Converter(
+        "aten.mm.default",
+        lambda call: _product(call, call["self"], call["mat2"]),
+        lambda call: _supports_matrices(call, "self", "mat2"),
+    ),
+    Converter(
+        "aten.matmul.default",
+        lambda call: _product(call, call["self"], call["other"]),
+        lambda call: _supports_matrices(call, "self", "other"),
+    ),
+]

@@ -1,0 +1,197 @@
+"""The benchmark: an engine beside its rivals, in one process, on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import EngineInputError
+from .accuracy import Reference, compare, converted, tensors
+from .environment import Environment, environment
+from .rivals import Rival, forget_compiled, usual_rivals
+from .samples import described, dynamic_ranges, random_inputs
+from .timing import TimedPath, Timing, interleaved
+from .verify import PRECISIONS, Compiled
+
+ENGINE = "fx2ait"
+CHECKED_SAMPLES = {"cuda": 64, "cpu": 8}
+"""The error of a row is measured on at most this many samples."""
+
+
+@dataclass(frozen=True)
+class BenchmarkRow:
+    """One path at one batch size. ``relative_l2`` is against the module in float64 (or float32).
+
+    ``detail`` tells how a path with choices was run, e.g. the mode of ``torch.compile``.
+    """
+
+    batch: int
+    path: str
+    ms_median: float
+    ms_min: float
+    ms_max: float
+    images_per_s: float
+    relative_l2: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """Rows by batch, the engine first; ``notes`` tell of rivals that could not run."""
+
+    name: str
+    target: str
+    precision: str
+    baseline: str
+    rounds: int
+    environment: Environment
+    rows: tuple[BenchmarkRow, ...]
+    notes: tuple[str, ...] = ()
+
+    def row(self, batch: int, path: str) -> BenchmarkRow | None:
+        return next((row for row in self.rows if (row.batch, row.path) == (batch, path)), None)
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(row.batch for row in self.rows))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.path for row in self.rows))
+
+    def speedup(self, batch: int, over: str | None = None) -> float | None:
+        """How many times faster the engine's median is than that of ``over`` (by default the baseline)."""
+        ours, theirs = self.row(batch, ENGINE), self.row(batch, over or self.baseline)
+        return theirs.ms_median / ours.ms_median if ours and theirs else None
+
+
+def benchmark(
+    engine: Compiled,
+    model: torch.nn.Module,
+    batches: Sequence[int] | None = None,
+    rivals: Sequence[Rival] | None = None,
+    rounds: int = 20,
+    threads: int | None = None,
+    progress: Any = None,
+) -> BenchmarkReport:
+    """Time ``engine`` beside ``rivals`` at each batch size.
+
+    :param batches: by default the smallest size that the engine takes.
+    :param rivals: by default the usual ones on the engine's device; empty for none. The first one is
+        the baseline of the speedups.
+    :param threads: of PyTorch, on cpu; by default those that it has now.
+    :param progress: told the stage and each batch done (see ``compile``).
+
+    Raises :class:`~fx2ait_core.errors.EngineInputError` for a batch outside the engine's range,
+    before anything is measured.
+    """
+    manifest = engine.manifest
+    device = torch.device(manifest["target"]["name"])
+    batches = _accepted(manifest, batches)
+    rivals = usual_rivals(device.type) if rivals is None else rivals
+    reference = Reference(model, device)
+    rows: list[BenchmarkRow] = []
+    notes: dict[str, None] = {}
+    if progress:
+        progress.stage("benchmark")
+    with _threads(threads):
+        for done, batch in enumerate(batches):
+            if progress:
+                progress.units(done, len(batches), f"batch {batch}")
+            given = converted(_inputs(manifest, batch), PRECISIONS[manifest["precision"]], device)
+            rows += _rows(engine, model, rivals, reference, given, batch, rounds, notes)
+    if progress:
+        progress.units(len(batches), len(batches), "done")
+    return BenchmarkReport(
+        name=manifest["name"],
+        target=manifest["target"]["name"],
+        precision=manifest["precision"],
+        baseline=rivals[0].path if rivals else ENGINE,
+        rounds=rounds,
+        environment=environment(device, manifest),
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+def _rows(
+    engine: Compiled,
+    model: torch.nn.Module,
+    rivals: Sequence[Rival],
+    reference: Reference,
+    given: tuple[torch.Tensor, ...],
+    batch: int,
+    rounds: int,
+    notes: dict[str, None],
+) -> list[BenchmarkRow]:
+    device = given[0].device
+    if any(rival.compile_mode for rival in rivals):
+        forget_compiled()
+    paths: dict[tuple[str, str], TimedPath] = {(ENGINE, ""): TimedPath(lambda: engine(*given))}
+    for rival in rivals:
+        try:
+            paths[rival.path, rival.compile_mode or ""] = rival.prepare(model, given, device)
+        except Exception as error:  # a rival that cannot run must not take the others down
+            reason = (str(error).strip().splitlines() or [""])[0]
+            notes[f"{rival.path} at batch {batch} could not run: {type(error).__name__}: {reason}"] = None
+    checked = min(batch, CHECKED_SAMPLES[device.type])
+    expected = reference([tensor[:checked] for tensor in given])
+    errors: dict[tuple[str, str], float] = {}
+    for key, path in paths.items():
+        with torch.no_grad(), path.context():
+            errors[key] = compare([t[:checked] for t in tensors(path.call())], expected).relative_l2
+    named = {f"{path} {detail}": timed for (path, detail), timed in paths.items()}
+    keys = dict(zip(named, paths, strict=True))
+    best: dict[str, tuple[Timing, tuple[str, str]]] = {}
+    for name, timing in interleaved(named, device, rounds).items():
+        key = keys[name]
+        if key[0] not in best or timing.ms_median < best[key[0]][0].ms_median:
+            best[key[0]] = timing, key
+    return [
+        BenchmarkRow(
+            batch, name, t.ms_median, t.ms_min, t.ms_max, batch * 1e3 / t.ms_median, errors[key], key[1]
+        )
+        for name, (t, key) in best.items()
+    ]
+
+
+def _batch_symbol(manifest: Mapping[str, Any]) -> int | str:
+    first = described(manifest)[0]
+    return first.shape[0] if first.shape else 1
+
+
+def _accepted(manifest: Mapping[str, Any], batches: Sequence[int] | None) -> tuple[int, ...]:
+    symbol = _batch_symbol(manifest)
+    low, high = dynamic_ranges(manifest)[symbol] if isinstance(symbol, str) else (symbol, symbol)
+    if not batches:
+        return (low,)
+    if wrong := [str(batch) for batch in batches if not low <= batch <= high]:
+        accepted = f"{low}" if low == high else f"{low} to {high}"
+        raise EngineInputError(
+            f"{manifest['name']}: batch {', '.join(wrong)} is outside what the engine accepts: {accepted}; "
+            "compile it for a wider range (--batch MIN..MAX)"
+        )
+    return tuple(dict.fromkeys(batches))
+
+
+def _inputs(manifest: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, ...]:
+    symbol = _batch_symbol(manifest)
+    sizes = {
+        name: batch if name == symbol else smallest
+        for name, (smallest, _) in dynamic_ranges(manifest).items()
+    }
+    return random_inputs(described(manifest), sizes)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,84 @@
+"""Interleaved timing: every round measures every path, so that drift of clocks hits all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+
+TARGET_MS = {"cuda": 20.0, "cpu": 50.0}
+"""A measurement repeats the call until it takes about this long, so that the clock's grain and the
+launch of the first call do not show."""
+MAX_CALLS = 1000
+
+
+@dataclass(frozen=True)
+class TimedPath:
+    """Something to measure: ``call`` runs once; ``context`` is entered around each measurement."""
+
+    call: Callable[[], object]
+    context: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds per call over ``rounds`` rounds of ``calls`` back-to-back calls each."""
+
+    ms_median: float
+    ms_min: float
+    ms_max: float
+    rounds: int
+    calls: int
+
+
+def interleaved(
+    paths: Mapping[str, TimedPath], device: torch.device, rounds: int = 20, warmup: int = 3
+) -> dict[str, Timing]:
+    """Time all ``paths`` in turns.
+
+    Each path first runs ``warmup`` times. A round measures each path once, the order turning by one
+    from round to round. On cuda the time is that between two events around back-to-back calls on the
+    current stream; elsewhere it is wall time.
+    """
+    calls: dict[str, int] = {}
+    for name, path in paths.items():
+        with path.context():
+            for _ in range(warmup):
+                path.call()
+            once = min(_measure(path.call, 1, device), _measure(path.call, 2, device))
+        calls[name] = max(1, min(MAX_CALLS, round(TARGET_MS[device.type] / max(once, 1e-3))))
+    taken: dict[str, list[float]] = {name: [] for name in paths}
+    names = list(paths)
+    for number in range(rounds):
+        turn = number % max(1, len(names))
+        for name in names[turn:] + names[:turn]:
+            with paths[name].context():
+                if device.type == "cuda":
+                    paths[name].call()  # the context may have changed what the first call does
+                taken[name].append(_measure(paths[name].call, calls[name], device))
+    return {
+        name: Timing(median(times), min(times), max(times), rounds, calls[name])
+        for name, times in taken.items()
+    }
+
+
+def _measure(call: Callable[[], object], calls: int, device: torch.device) -> float:
+    """Milliseconds per call."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            torch.cuda.synchronize()
+            begin.record()
+            for _ in range(calls):
+                call()
+            end.record()
+            end.synchronize()
+            return float(begin.elapsed_time(end)) / calls
+    started = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - started) * 1e3 / calls

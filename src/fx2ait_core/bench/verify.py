@@ -1,0 +1,142 @@
+"""Verification: an engine against the original module, with PyTorch's own error beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from ..errors import VerificationError
+from .accuracy import Errors, Reference, at_precision, compare, converted, tensors, worst
+from .samples import described, dynamic_ranges, random_inputs
+
+PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class Compiled(Protocol):
+    """What is needed of an engine: it can be called, and says what it takes."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+    def __call__(self, *inputs: torch.Tensor) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What difference is accepted; None accepts any."""
+
+    max_relative_error: float = 1e-2
+    max_absolute_error: float | None = None
+    min_top1_agreement: float | None = None
+
+    def violations(self, errors: Errors) -> tuple[str, ...]:
+        """One sentence for each limit that ``errors`` exceed."""
+        found = []
+        if not errors.relative_l2 <= self.max_relative_error:
+            found.append(f"relative L2 error {errors.relative_l2:.3g} is above {self.max_relative_error:g}")
+        if self.max_absolute_error is not None and not errors.max_absolute <= self.max_absolute_error:
+            found.append(f"absolute error {errors.max_absolute:.3g} is above {self.max_absolute_error:g}")
+        if self.min_top1_agreement is not None:
+            if errors.top1_agreement is None:
+                found.append("top-1 agreement is asked for, but no output has the shape [batch, classes]")
+            elif errors.top1_agreement < self.min_top1_agreement:
+                found.append(
+                    f"top-1 agreement {errors.top1_agreement:.3g} is below {self.min_top1_agreement:g}"
+                )
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """Errors of an engine, and of PyTorch at the same precision on the same device, both against
+    ``reference`` (the module in float64, or in float32 where that is too large)."""
+
+    name: str
+    target: str
+    precision: str
+    reference: str
+    samples: int
+    engine: Errors
+    pytorch: Errors
+    limits: Limits
+    violations: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.violations
+
+    def raise_if_failed(self) -> None:
+        """Raise :class:`~fx2ait_core.errors.VerificationError` that names each limit exceeded."""
+        if self.violations:
+            raise VerificationError(
+                f"{self.name} on {self.target} at {self.precision} differs from the model: "
+                f"{'; '.join(self.violations)} (PyTorch at {self.precision}: relative L2 error "
+                f"{self.pytorch.relative_l2:.3g}; {self.samples} samples)"
+            )
+
+
+def verify(
+    engine: Compiled,
+    model: torch.nn.Module,
+    inputs: Sequence[torch.Tensor] | None = None,
+    samples: int = 8,
+    limits: Limits | None = None,
+    seed: int | None = None,
+) -> VerificationReport:
+    """Compare ``engine`` with ``model``, which is copied and left as it is.
+
+    :param inputs: one set of inputs to compare on, on any device; by default fresh random ones, at
+        several batch sizes where the engine has a dynamic batch.
+    :param samples: how many random samples.
+    :param seed: for reproducible random inputs.
+    """
+    manifest = engine.manifest
+    device = torch.device(manifest["target"]["name"])
+    precision = manifest["precision"]
+    reference = Reference(model, device)
+    rival = at_precision(model, PRECISIONS[precision], device)
+    runs = [tuple(inputs)] if inputs is not None else _random_runs(manifest, samples, seed)
+
+    ours: list[tuple[Errors, int]] = []
+    theirs: list[tuple[Errors, int]] = []
+    for given in runs:
+        count = given[0].shape[0] if given and given[0].ndim else 1
+        expected = reference(given)
+        with torch.no_grad():
+            answer = tensors(engine(*(tensor.to(device) for tensor in given)))
+            usual = tensors(rival(*converted(given, PRECISIONS[precision], device)))
+        ours.append((compare(answer, expected), count))
+        theirs.append((compare(usual, expected), count))
+    limits = limits or Limits()
+    errors = worst(ours)
+    return VerificationReport(
+        name=manifest["name"],
+        target=manifest["target"]["name"],
+        precision=precision,
+        reference=str(reference.dtype).removeprefix("torch."),
+        samples=sum(count for _, count in ours),
+        engine=errors,
+        pytorch=worst(theirs),
+        limits=limits,
+        violations=limits.violations(errors),
+    )
+
+
+def _random_runs(
+    manifest: Mapping[str, Any], samples: int, seed: int | None
+) -> list[tuple[torch.Tensor, ...]]:
+    """Batches of random inputs, at least ``samples`` samples: the smallest batch first, then the rest
+    at once, as far as the range allows. Other dynamic symbols take their smallest size."""
+    inputs, ranges = described(manifest), dynamic_ranges(manifest)
+    lead = inputs[0].shape[0] if inputs and inputs[0].shape else 1
+    low, high = ranges[lead] if isinstance(lead, str) else (lead, lead)
+    batches = [low]
+    while sum(batches) < samples:
+        batches.append(max(low, min(high, samples - sum(batches))))
+    runs = []
+    for index, batch in enumerate(batches):
+        sizes = {name: batch if name == lead else smallest for name, (smallest, _) in ranges.items()}
+        runs.append(random_inputs(inputs, sizes, None if seed is None else seed + index))
+    return runs

@@ -1,0 +1,78 @@
+"""The application: commands of the core, then those that plugins bring."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from typing import Annotated
+
+import typer
+
+from ..errors import Fx2aitError
+from ..extend.plugins import load_plugins
+from ..settings import Settings
+from .benchmark import benchmark
+from .command import EXIT_ERROR, EXIT_INTERRUPTED
+from .compile import compile
+from .doctor import doctor
+from .inspect import inspect
+from .output import complain
+from .plugins import plugins
+from .recipes import recipes
+from .run import run
+from .verify import verify
+
+COMMANDS = {
+    "run": run,
+    "compile": compile,
+    "verify": verify,
+    "benchmark": benchmark,
+    "recipes": recipes,
+    "plugins": plugins,
+    "inspect": inspect,
+    "doctor": doctor,
+}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fx2ait {importlib.metadata.version('fx2ait-core')}")
+        raise typer.Exit()
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """PyTorch models to ahead-of-time compiled engines for CUDA and CPU.
+
+    Start with `fx2ait doctor`, then `fx2ait run resnet18`.
+    """
+
+
+def application(settings: Settings) -> typer.Typer:
+    """The application with the commands of all plugins that ``settings`` allow. A plugin's command that
+    has a core command's name is left out, with a message."""
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
+    app.callback()(_root)
+    for name, function in COMMANDS.items():
+        app.command(name, no_args_is_help=name in ("run", "compile", "verify", "benchmark", "inspect"))(function)
+    for distribution, group in load_plugins(settings).registry.commands:
+        if group.info.name in COMMANDS:
+            complain(f"{distribution}: its command {group.info.name} has the name of a core command; left out")
+        else:
+            app.add_typer(group)
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app = application(Settings.from_environment())
+    except Fx2aitError as error:
+        complain(str(error))
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    app()

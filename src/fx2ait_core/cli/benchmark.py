@@ -1,0 +1,152 @@
+"""``fx2ait benchmark``: an engine beside PyTorch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from ..errors import SettingsError
+from ..report.columns import benchmark_cells
+from ..report.markdown import markdown
+from ..report.plain import benchmark_record, to_json
+from ..report.plot import plot_benchmark
+from ..report.progress import ProgressListener
+from ..report.tables import table
+from .command import command
+from .compiling import Prepared, engine_for, for_engine, make_model, prepare
+from .options import CompileOptions, JsonOption, RecipeArgument
+from .output import progress, show
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..bench.benchmark import BenchmarkReport
+    from ..bench.rivals import Rival
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What is measured, and where it is written."""
+
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="Interleaved rounds [default: the recipe's]")
+    ] = None
+    rivals: Annotated[
+        str | None,
+        typer.Option(
+            "--rivals", metavar="NAMES", help="Paths measured beside the engine, by commas, or none."
+        ),
+    ] = None
+    compile_modes: Annotated[
+        str | None,
+        typer.Option(
+            "--compile-modes", metavar="MODES", help="Modes of torch.compile to try; the fastest is kept."
+        ),
+    ] = None
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Write a plot (.png, .svg, .pdf).")
+    ] = None
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table as Markdown.")
+    ] = None
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Write rows and surroundings as JSON.")
+    ] = None
+
+    def chosen_rivals(self, target: str) -> tuple[Rival, ...]:
+        """The rivals on ``target``; raises :class:`~fx2ait_core.errors.SettingsError` for an unknown one."""
+        from ..bench.rivals import usual_rivals  # noqa: PLC0415  # imports torch
+
+        all_rivals = usual_rivals(target, _names(self.compile_modes))
+        if self.rivals is None:
+            return all_rivals
+        names = [name for name in _names(self.rivals) if name != "none"]
+        known = list(dict.fromkeys(rival.path for rival in all_rivals))
+        if unknown := [name for name in names if name not in known]:
+            raise SettingsError(
+                f"--rivals: no {', '.join(unknown)} on {target}; known: {', '.join(known)} (or none)"
+            )
+        return tuple(rival for rival in all_rivals if rival.path in names)
+
+
+def benchmark_engine(
+    engine: Any,
+    model: torch.nn.Module,
+    prepared: Prepared,
+    options: BenchmarkOptions,
+    listener: ProgressListener,
+) -> BenchmarkReport:
+    """Measure ``engine`` as the recipe and the options say."""
+    from ..bench.benchmark import benchmark as measure  # noqa: PLC0415  # imports torch
+
+    return measure(
+        engine,
+        model,
+        prepared.benchmark_batches,
+        options.chosen_rivals(prepared.target),
+        rounds=options.rounds or prepared.recipe.benchmark.rounds,
+        threads=prepared.settings.threads if prepared.target == "cpu" else None,
+        progress=listener,
+    )
+
+
+def benchmark_json(report: BenchmarkReport) -> dict[str, Any]:
+    """The report in the form of ``benchmarks/results``."""
+    return benchmark_record(report, shlex.join(["fx2ait", *sys.argv[1:]]))
+
+
+def benchmark_output(report: BenchmarkReport) -> list[RenderableType]:
+    """The table, then what could not be measured."""
+    return [table(benchmark_cells(report)), *(f"[yellow]note:[/] {note}" for note in report.notes)]
+
+
+def write_files(report: BenchmarkReport, options: BenchmarkOptions) -> None:
+    """Write the files that the options ask for."""
+    for path, text in (
+        (options.markdown, lambda: markdown(benchmark_cells(report))),
+        (options.record, lambda: to_json(benchmark_json(report)) + "\n"),
+    ):
+        if path is not None:
+            try:
+                path.write_text(text(), encoding="utf-8")
+            except OSError as error:
+                raise SettingsError(f"{path}: cannot be written: {error.strerror}") from error
+    if options.plot is not None:
+        plot_benchmark(report, options.plot)
+
+
+@command
+def benchmark(
+    recipe: RecipeArgument,
+    options: CompileOptions,
+    measuring: BenchmarkOptions,
+    engine: Annotated[
+        Path | None, typer.Option("--engine", help="A saved engine, in place of compiling one.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Time an engine beside PyTorch, in interleaved rounds, in one process, on the same inputs.
+
+    Examples:
+
+        fx2ait benchmark resnet18 --batch 1,32 --plot resnet18.png
+
+        fx2ait benchmark resnet18 --rivals eager,torch_compile --threads 2 --json
+    """
+    prepared = prepare(recipe, options)
+    with progress(quiet=json) as listener:
+        model = make_model(prepared, listener)
+        made = engine_for(prepared, model, engine, listener)
+        report = benchmark_engine(made, model, for_engine(prepared, made), measuring, listener)
+    write_files(report, measuring)
+    show(json, benchmark_json(report), lambda: benchmark_output(report))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -1,0 +1,50 @@
+"""What became of each plugin: a row each, and the text that says how to get some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Status = Literal["ok", "blocked", "failed", "conflict"]
+
+FIRST_PARTY = ("conv", "batch_norm", "activation", "pooling", "linear", "elementwise")
+
+INSTALL_HINT = (
+    "No plugin is installed, so no operator can be compiled. Install the first-party set with\n"
+    "    pip install -r requirements.txt\n"
+    "in a checkout of fx2ait, or one by one: pip install "
+    + " ".join(f"./plugins/{name}" for name in FIRST_PARTY)
+)
+
+
+@dataclass(frozen=True)
+class PluginRow:
+    """One plugin.
+
+    ``status``: ``ok``; ``blocked`` by a setting; ``failed`` (nothing of it is used); or
+    ``conflict``: it shares a name with another plugin, and ``cause`` says what that means.
+    ``contributions`` counts its records by kind; ``import_seconds`` includes its hooks.
+    """
+
+    distribution: str
+    version: str
+    entry: str
+    reference: str
+    status: Status
+    cause: str = ""
+    contributions: Mapping[str, int] = field(default_factory=dict)
+    import_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        text = f"{self.distribution}[{self.entry}] {self.version}: {self.status}"
+        return f"{text}: {self.cause}" if self.cause else text
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {**asdict(self), "contributions": dict(self.contributions)}
+
+
+def describe_problems(rows: Iterable[PluginRow]) -> str:
+    """One line per plugin that failed or is in conflict; empty when all is well."""
+    return "\n".join(str(row) for row in rows if row.status in ("failed", "conflict"))

@@ -1,0 +1,92 @@
+"""Ask the registry about every node, by the same predicates that conversion relies on."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..capture.program import CapturedProgram
+from ..errors import Decline, UnsupportedNodesError
+from ..extend.contributions import Converter
+from ..extend.registry import Contribution, Registry
+from ..extend.report import INSTALL_HINT
+from ..ir.value import Value
+from .calls import call_of, is_symbolic, origin_of, overload_of, placeholder_value
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A node that no converter takes, with what each one said."""
+
+    node: torch.fx.Node
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        origin = origin_of(self.node)
+        where = f" in {origin.modules[0]}" if origin.modules else ""
+        line = f"  at {origin.source}" if origin.source else ""
+        reasons = "".join(f"\n      {reason}" for reason in self.reasons)
+        return f"  {self.node.name}: {overload_of(self.node)}{where}{line}{reasons}"
+
+
+@dataclass(frozen=True)
+class PartitionedProgram:
+    """A captured program with the converter of each node.
+
+    A later version hands runs of ``refusals`` to PyTorch; this one compiles whole models only,
+    so that :func:`partition` raises when there are any.
+    """
+
+    captured: CapturedProgram
+    converters: Mapping[torch.fx.Node, Contribution[Converter]]
+    refusals: tuple[Refusal, ...] = ()
+
+
+def partition(captured: CapturedProgram, registry: Registry) -> PartitionedProgram:
+    """Choose a converter for every call.
+
+    Raises :class:`UnsupportedNodesError` that lists all nodes without one.
+    """
+    values: dict[torch.fx.Node, Any] = {}
+    chosen: dict[torch.fx.Node, Contribution[Converter]] = {}
+    refusals: list[Refusal] = []
+
+    def value_of(node: torch.fx.Node) -> Value:
+        if node not in values:
+            constant = captured.constants.get(node.name) if node.op == "placeholder" else None
+            values[node] = constant or placeholder_value(node, captured.symbol_names)
+        return values[node]  # type: ignore[no-any-return]
+
+    for node in captured.graph.nodes:
+        if node.op != "call_function" or is_symbolic(node) or node.target is operator.getitem:
+            continue
+        reasons: list[str] = []
+        for offer in registry.converters(overload_of(node)):
+            try:
+                declined = offer.value.supports(call_of(node, value_of, captured.symbol_names))
+            except Decline as raised:
+                declined = raised
+            if declined is None:
+                chosen[node] = offer
+                break
+            reasons.append(f"{offer.distribution}: {declined.reason}")
+        else:
+            refusals.append(Refusal(node, tuple(reasons) or ("no installed plugin converts it",)))
+    if refusals:
+        raise UnsupportedNodesError(_explain(captured.name, refusals, len(chosen)))
+    return PartitionedProgram(captured, chosen)
+
+
+def _explain(name: str, refusals: list[Refusal], supported: int) -> str:
+    total = supported + len(refusals)
+    lines = [f"{len(refusals)} of the {total} operations of {name} cannot be compiled:"]
+    lines += [str(refusal) for refusal in refusals]
+    if supported == 0:
+        lines.append(f"If no converter plugin is installed yet: {INSTALL_HINT}")
+    else:
+        lines.append("A plugin may bring the missing converters; see docs/plugins.md for how to write one.")
+    return "\n".join(lines)

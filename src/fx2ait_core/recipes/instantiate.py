@@ -1,0 +1,139 @@
+"""From a recipe to a live model and example inputs."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from ..bench.calibrate import calibrated
+from ..bench.samples import InputDescription, random_inputs
+from ..errors import RecipeError
+from .schema import Recipe
+
+
+def input_descriptions(recipe: Recipe) -> tuple[InputDescription, ...]:
+    """Names, shapes and dtypes of the inputs."""
+    return tuple(InputDescription(item.name, item.shape, item.dtype) for item in recipe.inputs)
+
+
+def instantiate(recipe: Recipe, folder: Path) -> torch.nn.Module:
+    """The model in eval mode, on the CPU, with its weights loaded or random by the recipe's seed, and
+    with calibrated running statistics unless a weights file brings them.
+
+    :param folder: where a relative ``weights`` path starts, the recipe's own folder.
+
+    The caller's random state is left as it was. Raises :class:`~fx2ait_core.errors.RecipeError` for a
+    model that cannot be imported or made, and for weights that cannot be read or do not fit.
+    """
+    make = _callable(recipe.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        try:
+            model = make(**recipe.kwargs)
+        except Exception as error:
+            raise RecipeError(
+                f"recipe {recipe.name}: {recipe.model} failed with {recipe.kwargs}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    if not isinstance(model, torch.nn.Module):
+        raise RecipeError(
+            f"recipe {recipe.name}: {recipe.model} returned {type(model).__name__}, not a torch.nn.Module"
+        )
+    model.eval()
+    if recipe.weights is not None:
+        load_weights(model, folder / Path(recipe.weights).expanduser())
+        return model
+    size = recipe.calibrate.batch_size
+    sizes = {name: _clamp(size, item.min, item.max) for name, item in recipe.dynamic.items()}
+    batches = [
+        random_inputs(input_descriptions(recipe), sizes, seed=recipe.seed + 1 + index)
+        for index in range(recipe.calibrate.batches)
+    ]
+    return calibrated(model, batches)
+
+
+def example_inputs(recipe: Recipe, batch: int | None = None) -> tuple[torch.Tensor, ...]:
+    """Random inputs on the CPU; each dynamic symbol at its smallest size of at least 2 where allowed,
+    because ``torch.export`` takes a size of 1 for a constant. ``batch`` fixes all of them instead."""
+    sizes = {name: batch or _clamp(2, item.min, item.max) for name, item in recipe.dynamic.items()}
+    return random_inputs(input_descriptions(recipe), sizes, seed=recipe.seed)
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Load ``path`` (safetensors, or a file of ``torch.save`` that holds tensors only) into ``model``.
+
+    Raises :class:`~fx2ait_core.errors.RecipeError` that lists missing keys, unexpected keys and
+    shapes that differ; the model is then unchanged.
+    """
+    weights = _read_weights(path)
+    expected = model.state_dict()
+    faults = [_listing("missing", [key for key in expected if key not in weights])]
+    faults.append(_listing("unexpected", [key for key in weights if key not in expected]))
+    faults.append(
+        _listing(
+            "of another shape",
+            [
+                f"{key} {tuple(weights[key].shape)} instead of {tuple(tensor.shape)}"
+                for key, tensor in expected.items()
+                if key in weights and weights[key].shape != tensor.shape
+            ],
+        )
+    )
+    if text := "; ".join(fault for fault in faults if fault):
+        raise RecipeError(f"{path}: these weights do not fit the model: {text}")
+    model.load_state_dict(dict(weights))
+
+
+def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        if path.suffix not in (".pth", ".pt"):
+            raise RecipeError(f"{path}: weights are read from .safetensors, .pth or .pt files")
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise RecipeError(f"{path}: the weights cannot be read: {error}") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if isinstance(content, Mapping) and all(isinstance(item, torch.Tensor) for item in content.values()):
+        return content
+    raise RecipeError(f"{path}: holds no mapping of names to tensors")
+
+
+def _callable(path: str) -> Callable[..., Any]:
+    module_name, _, attributes = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise RecipeError(
+            f"model: {module_name} cannot be imported: {type(error).__name__}: {error}; "
+            "install the package, or correct the name before the colon"
+        ) from error
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            near = difflib.get_close_matches(attribute, dir(found), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise RecipeError(f"model: {module_name} has no {attribute}{hint}")
+        found = getattr(found, attribute)
+    if not callable(found):
+        raise RecipeError(f"model: {path} is not callable")
+    return found
+
+
+def _listing(title: str, keys: list[str], limit: int = 8) -> str:
+    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return f"{title}: {', '.join(keys[:limit])}{more}" if keys else ""
+
+
+def _clamp(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))

@@ -1,0 +1,5 @@
+"""The CPU target."""
+
+from .backend import CpuBackend
+
+__all__ = ["CpuBackend"]

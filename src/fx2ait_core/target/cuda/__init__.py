@@ -1,0 +1,5 @@
+"""The CUDA target."""
+
+from .backend import CudaBackend
+
+__all__ = ["CudaBackend"]

@@ -1,0 +1,157 @@
+// Matrix products of a warpgroup (4 consecutive warps) on Hopper's tensor cores (sm_90a only).
+//
+// `Wgmma<Element, N>::multiply_add(d, a, b, accumulate)` starts d = a * b^T (+ d) with a [64, 16],
+// b [N, 16] in shared memory and d [64, N] in float32 registers. Thread t of the warpgroup holds of
+// d, for j in 0..N/8 - 1 and r = 16 * (t / 32) + t % 32 / 4, c = 8 * j + 2 * (t % 4):
+//     d[4j] = (r, c)   d[4j + 1] = (r, c + 1)   d[4j + 2] = (r + 8, c)   d[4j + 3] = (r + 8, c + 1)
+//
+// Order of calls: wgmma_fence, multiply_add…, wgmma_commit, wgmma_wait<groups still pending>.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+namespace fx2ait {
+
+/// Describes rows of 64 two-byte elements (128 bytes), 8 rows per 1024-byte swizzle atom, as the
+/// 128-byte swizzle of the copy engine lays them out. `address` is that of the first row, 1024-byte
+/// aligned. Adding 2 to a descriptor moves it on by 16 elements along the rows.
+__device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address) {
+  constexpr uint64_t kLeadingOffset = 1;         // unused with this swizzle
+  constexpr uint64_t kStrideOffset = 1024 / 16;  // from 8 rows to the next 8
+  constexpr uint64_t kSwizzle128 = 1;
+  return ((address & 0x3ffffu) >> 4) | kLeadingOffset << 16 | kStrideOffset << 32 | kSwizzle128 << 62;
+}
+
+/// Orders earlier accesses to the accumulators' registers before the products that follow.
+__device__ __forceinline__ void wgmma_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+/// Closes a group of products.
+__device__ __forceinline__ void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+/// Waits until at most `Pending` of the latest groups are unfinished.
+template <int Pending>
+__device__ __forceinline__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+
+/// Keeps the compiler from moving accesses to an accumulator across this point.
+template <int Count>
+__device__ __forceinline__ void wgmma_pin(float (&d)[Count]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    asm volatile("" : "+f"(d[i])::"memory");
+  }
+}
+
+/// Gives up registers until each thread of the warpgroup has `Count`, a multiple of 8. The kernel
+/// needs `__launch_bounds__` with both arguments.
+template <int Count>
+__device__ __forceinline__ void release_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));
+}
+
+/// Waits until given-up registers raise each thread of the warpgroup to `Count`.
+template <int Count>
+__device__ __forceinline__ void claim_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count));
+}
+
+template <typename Element, int N>
+struct Wgmma;
+
+// The accumulators d[i] … as asm operands, and their names %0 … in the instruction.
+#define FX2AIT_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define FX2AIT_D16(i) FX2AIT_D4(i), FX2AIT_D4(i + 4), FX2AIT_D4(i + 8), FX2AIT_D4(i + 12)
+#define FX2AIT_NAMES_0 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define FX2AIT_NAMES_1 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define FX2AIT_NAMES_2 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define FX2AIT_NAMES_3 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define FX2AIT_NAMES_4 "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define FX2AIT_NAMES_5 "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define FX2AIT_NAMES_6 "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+#define FX2AIT_NAMES_7 "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+
+// %A, %B and %P are the numbers of the operands behind the accumulators.
+#define FX2AIT_WGMMA(ELEMENT, TYPE, N, NAMES, A, B, P, ...)                                       \
+  template <>                                                                                     \
+  struct Wgmma<ELEMENT, N> {                                                                      \
+    static __device__ __forceinline__ void multiply_add(                                          \
+        float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate) {                             \
+      asm volatile(                                                                               \
+          "{\n"                                                                                   \
+          "  .reg .pred accumulate;\n"                                                            \
+          "  setp.ne.b32 accumulate, %" #P ", 0;\n"                                               \
+          "  wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE "\n"                   \
+          "    {" NAMES "}, %" #A ", %" #B ", accumulate, 1, 1, 0, 0;\n"                          \
+          "}"                                                                                     \
+          : __VA_ARGS__                                                                           \
+          : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));                                   \
+    }                                                                                             \
+  };
+#define FX2AIT_WGMMA_BOTH(...)                \
+  FX2AIT_WGMMA(__half, "f16", __VA_ARGS__)    \
+  FX2AIT_WGMMA(__nv_bfloat16, "bf16", __VA_ARGS__)
+
+#define FX2AIT_FIRST_1 FX2AIT_NAMES_0
+#define FX2AIT_OUT_1 FX2AIT_D16(0)
+#define FX2AIT_FIRST_2 FX2AIT_FIRST_1 ", " FX2AIT_NAMES_1
+#define FX2AIT_OUT_2 FX2AIT_OUT_1, FX2AIT_D16(16)
+#define FX2AIT_FIRST_3 FX2AIT_FIRST_2 ", " FX2AIT_NAMES_2
+#define FX2AIT_OUT_3 FX2AIT_OUT_2, FX2AIT_D16(32)
+#define FX2AIT_FIRST_4 FX2AIT_FIRST_3 ", " FX2AIT_NAMES_3
+#define FX2AIT_OUT_4 FX2AIT_OUT_3, FX2AIT_D16(48)
+#define FX2AIT_FIRST_5 FX2AIT_FIRST_4 ", " FX2AIT_NAMES_4
+#define FX2AIT_OUT_5 FX2AIT_OUT_4, FX2AIT_D16(64)
+#define FX2AIT_FIRST_6 FX2AIT_FIRST_5 ", " FX2AIT_NAMES_5
+#define FX2AIT_OUT_6 FX2AIT_OUT_5, FX2AIT_D16(80)
+#define FX2AIT_FIRST_7 FX2AIT_FIRST_6 ", " FX2AIT_NAMES_6
+#define FX2AIT_OUT_7 FX2AIT_OUT_6, FX2AIT_D16(96)
+#define FX2AIT_FIRST_8 FX2AIT_FIRST_7 ", " FX2AIT_NAMES_7
+#define FX2AIT_OUT_8 FX2AIT_OUT_7, FX2AIT_D16(112)
+
+FX2AIT_WGMMA_BOTH(32, FX2AIT_FIRST_1, 16, 17, 18, FX2AIT_OUT_1)
+FX2AIT_WGMMA_BOTH(64, FX2AIT_FIRST_2, 32, 33, 34, FX2AIT_OUT_2)
+FX2AIT_WGMMA_BOTH(96, FX2AIT_FIRST_3, 48, 49, 50, FX2AIT_OUT_3)
+FX2AIT_WGMMA_BOTH(128, FX2AIT_FIRST_4, 64, 65, 66, FX2AIT_OUT_4)
+FX2AIT_WGMMA_BOTH(160, FX2AIT_FIRST_5, 80, 81, 82, FX2AIT_OUT_5)
+FX2AIT_WGMMA_BOTH(192, FX2AIT_FIRST_6, 96, 97, 98, FX2AIT_OUT_6)
+FX2AIT_WGMMA_BOTH(224, FX2AIT_FIRST_7, 112, 113, 114, FX2AIT_OUT_7)
+FX2AIT_WGMMA_BOTH(256, FX2AIT_FIRST_8, 128, 129, 130, FX2AIT_OUT_8)
+
+#undef FX2AIT_WGMMA_BOTH
+#undef FX2AIT_WGMMA
+#undef FX2AIT_D16
+#undef FX2AIT_D4
+#undef FX2AIT_NAMES_0
+#undef FX2AIT_NAMES_1
+#undef FX2AIT_NAMES_2
+#undef FX2AIT_NAMES_3
+#undef FX2AIT_NAMES_4
+#undef FX2AIT_NAMES_5
+#undef FX2AIT_NAMES_6
+#undef FX2AIT_NAMES_7
+#undef FX2AIT_FIRST_1
+#undef FX2AIT_OUT_1
+#undef FX2AIT_FIRST_2
+#undef FX2AIT_OUT_2
+#undef FX2AIT_FIRST_3
+#undef FX2AIT_OUT_3
+#undef FX2AIT_FIRST_4
+#undef FX2AIT_OUT_4
+#undef FX2AIT_FIRST_5
+#undef FX2AIT_OUT_5
+#undef FX2AIT_FIRST_6
+#undef FX2AIT_OUT_6
+#undef FX2AIT_FIRST_7
+#undef FX2AIT_OUT_7
+#undef FX2AIT_FIRST_8
+#undef FX2AIT_OUT_8
+
+}  // namespace fx2ait

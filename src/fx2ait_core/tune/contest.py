@@ -1,0 +1,81 @@
+"""One problem's candidates on their way to a choice."""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Sequence
+
+from ..errors import KernelError
+from ..extend.contributions import KernelSource
+from ..extend.problem import Problem
+from .cache import MeasurementKey
+from .keys import measurement_key
+from .offers import JOB_NAME, Choice, Device, Job, Offer, Policy
+
+
+class Contest:
+    """Collects samples and failures of the candidates for ``problem``.
+
+    :param entrants: the offers that are measured.
+    :param offers: all offers; they stand in, by estimate, when every entrant fails.
+    """
+
+    def __init__(self, problem: Problem, entrants: Sequence[Offer], offers: Sequence[Offer]) -> None:
+        self.problem = problem
+        self.entrants = entrants
+        self.offers = offers
+        self.jobs: list[tuple[Job, MeasurementKey]] = []
+        self.samples: dict[MeasurementKey, list[float]] = {}
+        self.settled: set[MeasurementKey] = set()
+        self.failures: dict[MeasurementKey, str] = {}
+        self.fresh = False
+
+    def prepare(self, device: Device) -> None:
+        """Emit the entrants; one whose emission raises has failed."""
+        for offer in self.entrants:
+            try:
+                source = offer.kernel.emit(JOB_NAME, self.problem, offer.candidate.config)
+            except Exception as error:  # a plugin's code: its candidate is out, the others stay
+                key = measurement_key(self.problem, offer, None, device)
+                self.fail(Job(self.problem, offer, KernelSource("")), key, f"{type(error).__name__}: {error}")
+                continue
+            key = measurement_key(self.problem, offer, source, device)
+            self.jobs.append((Job(self.problem, offer, source), key))
+
+    def fail(self, job: Job, key: MeasurementKey, reason: str) -> None:
+        self.failures[key] = reason
+        self.samples.pop(key, None)
+        shown = reason if len(reason) < 1500 else f"{reason[:1500]} …"
+        warnings.warn(
+            f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2
+        )
+
+    def median(self, key: MeasurementKey) -> float:
+        return statistics.median(self.samples[key])
+
+    def close_calls(self, policy: Policy) -> list[tuple[Job, MeasurementKey]]:
+        """Jobs near the best that have not been measured often enough; none when nothing is near the best."""
+        times = {key: self.median(key) for _, key in self.jobs if key in self.samples}
+        if len(times) < 2:
+            return []
+        limit = min(times.values()) * (1 + policy.close)
+        near = [(job, key) for job, key in self.jobs if key in times and times[key] <= limit]
+        if len(near) < 2:
+            return []
+        return [(job, key) for job, key in near if key not in self.settled]
+
+    def winner(self) -> Choice:
+        timed = [(self.median(key), job.offer) for job, key in self.jobs if key in self.samples]
+        if timed:
+            microseconds, offer = min(timed, key=lambda pair: pair[0])
+            return offer.choice(microseconds, "measured" if self.fresh else "cached")
+        failed = {(key.kernel, key.config) for key in self.failures}
+        left = [o for o in self.offers if (o.kernel.name, repr(o.candidate.config)) not in failed]
+        if not left:
+            reasons = "\n".join(f"  {key.kernel} {key.config}: {text}" for key, text in self.failures.items())
+            raise KernelError(f"{self.problem.kind}: every candidate failed.\n{reasons}")
+        best = min(left, key=lambda offer: offer.candidate.estimate_us)
+        return best.choice(best.candidate.estimate_us, "heuristic")
+
+

@@ -1,0 +1,150 @@
+"""Choosing a kernel per problem: by measurement, from the cache, or by the kernels' own estimates."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from ..errors import KernelError
+from ..extend.problem import Problem
+from .cache import Measurement, MeasurementKey, RecordedChoice, TuningCache
+from .contest import Contest
+from .keys import ChoiceKeys
+from .offers import Choice, Device, Failed, Job, Measure, Offer, Policy
+
+
+def select(
+    problem: Problem,
+    offers: Sequence[Offer],
+    measure: Measure | None,
+    cache: TuningCache,
+    device: Device,
+    policy: Policy | None = None,
+) -> Choice:
+    """As :func:`select_all`, for one problem."""
+    return select_all([(problem, offers)], measure, cache, device, policy)[0]
+
+
+def select_all(
+    requests: Sequence[tuple[Problem, Sequence[Offer]]],
+    measure: Measure | None,
+    cache: TuningCache,
+    device: Device,
+    policy: Policy | None = None,
+) -> list[Choice]:
+    """Choose among each problem's offers; equal requests are served once.
+
+    All measurements that the cache lacks are asked for in one call, so that their sources can be
+    built in parallel; close calls in one more per round. Candidates that fail are skipped with a
+    warning.
+
+    :param measure: None where there is no device: the best estimate wins, unless the cache knows.
+
+    Raises :class:`~fx2ait_core.errors.KernelError` when a problem has no offer, or all fail.
+    """
+    policy = policy or Policy()
+    contests: dict[str, Contest] = {}
+    choice_keys = ChoiceKeys(device, policy)
+    keys = []
+    for problem, offers in requests:
+        if not offers:
+            raise KernelError(f"{problem.kind}: no kernel offers a configuration on {problem.target}.")
+        key = choice_keys.key(problem, offers)
+        keys.append(key)
+        if key not in contests:
+            contests[key] = Contest(problem, pruned(offers, policy), offers)
+    chosen = {
+        key: choice for key, contest in contests.items() if (choice := _remembered(cache, key, contest))
+    }
+    open_contests = {key: contest for key, contest in contests.items() if key not in chosen}
+    _hold(list(open_contests.values()), measure, cache, device, policy)
+    for key, contest in open_contests.items():
+        choice = contest.winner()
+        chosen[key] = choice
+        if choice.choice != "heuristic" and measure is not None:
+            config = repr(choice.candidate.config)
+            cache.record_choice(key, RecordedChoice(choice.kernel.name, config, choice.microseconds))
+    return [chosen[key] for key in keys]
+
+
+def pruned(offers: Sequence[Offer], policy: Policy) -> list[Offer]:
+    """The offers worth measuring, best estimate first; the order of equal estimates is kept."""
+    ordered = sorted(offers, key=lambda offer: offer.candidate.estimate_us)
+    limit = ordered[0].candidate.estimate_us * policy.within
+    return [offer for offer in ordered if offer.candidate.estimate_us <= limit][: policy.at_most]
+
+
+def _hold(
+    contests: Sequence[Contest], measure: Measure | None, cache: TuningCache, device: Device, policy: Policy
+) -> None:
+    """Fill the contests with samples, from the cache where it has them."""
+    for contest in contests:
+        contest.prepare(device)
+        for job, key in contest.jobs:
+            known = cache.find(key)
+            if known is None:
+                continue
+            if known.microseconds is None:
+                contest.fail(job, key, f"{known.failure} (remembered)")
+                continue
+            contest.samples[key] = [known.microseconds]
+            if known.rounds >= policy.rounds:
+                contest.settled.add(key)
+    if measure is None:
+        # Without a device the cache decides only where it knows every candidate.
+        for contest in contests:
+            if any(key not in contest.samples and key not in contest.failures for _, key in contest.jobs):
+                contest.samples.clear()
+        return
+    missing = [
+        (contest, job, key)
+        for contest in contests
+        for job, key in contest.jobs
+        if key not in contest.samples and key not in contest.failures
+    ]
+    _measure(missing, measure, cache)
+    for _ in range(policy.rounds - 1):
+        again = [(contest, job, key) for contest in contests for job, key in contest.close_calls(policy)]
+        _measure(again, measure, cache)
+    for contest in contests:
+        for _, key in contest.close_calls(policy):
+            contest.settled.add(key)
+            rounds = max(policy.rounds, len(contest.samples[key]))
+            cache.record(key, Measurement(contest.median(key), rounds))
+
+
+def _measure(
+    wanted: Sequence[tuple[Contest, Job, MeasurementKey]], measure: Measure, cache: TuningCache
+) -> None:
+    """Measure each distinct job once; what came before an interruption is in the cache."""
+    first: dict[MeasurementKey, Job] = {}
+    waiting: dict[MeasurementKey, list[tuple[Contest, Job]]] = {}
+    for contest, job, key in wanted:
+        first.setdefault(key, job)
+        waiting.setdefault(key, []).append((contest, job))
+    if not first:
+        return
+    results = iter(measure(list(first.values())))
+    for key, contests in waiting.items():
+        result = next(results)
+        for contest, job in contests:
+            if isinstance(result, Failed):
+                contest.fail(job, key, result.reason)
+            else:
+                contest.fresh = True
+                contest.samples.setdefault(key, []).append(result)
+        if not isinstance(result, Failed):
+            samples = contests[0][0].samples[key]
+            cache.record(key, Measurement(statistics.median(samples), len(samples)))
+        elif result.lasting:
+            cache.record(key, Measurement(None, failure=result.reason))
+
+
+def _remembered(cache: TuningCache, key: str, contest: Contest) -> Choice | None:
+    recorded = cache.find_choice(key)
+    if recorded is None:
+        return None
+    for offer in contest.entrants:
+        if offer.kernel.name == recorded.kernel and repr(offer.candidate.config) == recorded.config:
+            return offer.choice(recorded.microseconds, "cached")
+    return None
