@@ -123,7 +123,7 @@ def test_one_failing_tree_does_not_stop_the_others(settings):
 
 def test_damaged_library_and_object_are_built_again(settings):
     built = make(TREE, settings)
-    for path in [*(settings.cache_dir / "compile").rglob("*.so"), *(settings.cache_dir / "compile").rglob("*.o")]:
+    for path in [p for p in (settings.cache_dir / "compile").rglob("*") if p.suffix in (".so", ".o")]:
         path.write_bytes(path.read_bytes()[:-10])
     with pytest.warns(RuntimeWarning, match="damaged"):
         again = make(TREE, settings)
@@ -143,7 +143,8 @@ def test_no_compiler(tmp_path):
 
 
 def test_full_disk_while_compiling(settings, tmp_path):
-    full = 'case "$*" in *two.cpp*) echo "fatal error: error writing to x.s: No space left on device"; exit 1;; esac'
+    words = "fatal error: error writing to x.s: No space left on device"
+    full = f'case "$*" in *two.cpp*) echo "{words}"; exit 1;; esac'
     broken = Settings(cache_dir=settings.cache_dir, cxx=wrapper(tmp_path / "bin", full))
     with pytest.raises(BuildError, match=r"disk is full(.|\n)*FX2AIT_CACHE_DIR"):
         make(TREE, broken)
@@ -188,7 +189,8 @@ def _wait_for(condition, seconds=60.0):
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_interrupted_build_and_the_next_run(settings, tmp_path, sign):
-    cxx = wrapper(tmp_path / "bin", 'case "$*" in *two.cpp*) [ -e ' + str(tmp_path) + "/go ] || sleep 60;; esac")
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
+    cxx = wrapper(tmp_path / "bin", f'case "$*" in *two.cpp*) {wait};; esac')
     out = multiprocessing.get_context("spawn").Queue()
     process = _start(cxx, settings.cache_dir, out)
     objects = settings.cache_dir / "compile" / "objects"

@@ -81,7 +81,7 @@ def test_empty_variables_count_as_unset():
 
 
 def test_unknown_override():
-    with pytest.raises(SettingsError, match="thread.*known: .*threads"):
+    with pytest.raises(SettingsError, match=r"thread.*known: .*threads"):
         Settings.from_environment({}, thread=3)
 
 

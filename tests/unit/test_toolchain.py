@@ -62,7 +62,7 @@ def test_wrong_cxx_variable_is_named(tools):
 
 def test_a_compiler_that_does_not_answer(tools):
     program(tools / "g++", "Segmentation fault", code=139)
-    with pytest.raises(ToolchainError, match="139.*Segmentation fault.*Install it anew"):
+    with pytest.raises(ToolchainError, match=r"139.*Segmentation fault.*Install it anew"):
         find_cxx(Settings(search_path=str(tools)))
 
 

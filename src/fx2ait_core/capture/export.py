@@ -150,7 +150,7 @@ def _constants(exported: ExportedProgram) -> dict[str, Constant]:
     return constants
 
 
-def _outputs(exported: ExportedProgram) -> tuple[tuple[Any, ...], object]:
+def _outputs(exported: ExportedProgram) -> tuple[tuple[Any, ...], str]:
     specs = exported.graph_signature.output_specs
     mutated = [s.target for s in specs if s.kind is not OutputKind.USER_OUTPUT]
     if mutated:
@@ -161,7 +161,7 @@ def _outputs(exported: ExportedProgram) -> tuple[tuple[Any, ...], object]:
     nodes = next(node for node in exported.graph.nodes if node.op == "output").args[0]
     dtypes = tuple(dtype_of(node.meta["val"].dtype) for node in nodes)
     assert exported.call_spec.out_spec is not None
-    return dtypes, pytree.tree_unflatten(list(range(len(dtypes))), exported.call_spec.out_spec)
+    return dtypes, pytree.treespec_dumps(exported.call_spec.out_spec)
 
 
 def _symbol_names(exported: ExportedProgram, dynamic: Mapping[int, Mapping[int, str]]) -> dict[str, str]:

@@ -18,7 +18,7 @@ class CapturedProgram:
 
     ``constants`` maps placeholder names to IR constants; parameters that the model shares are
     one constant. ``symbol_names`` maps the exporter's symbols (``s77``) to the declared names.
-    ``output_structure`` is the model's output with an index in place of each tensor.
+    ``output_structure`` is the tree of the model's output, in PyTorch's serialized form.
     """
 
     name: str
@@ -26,6 +26,6 @@ class CapturedProgram:
     constants: Mapping[str, Constant]
     input_names: Mapping[str, str]
     output_dtypes: tuple[DType, ...]
-    output_structure: object
+    output_structure: str
     symbols: Mapping[str, DimRange]
     symbol_names: Mapping[str, str]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..errors import Fx2aitError
-from ..extend.plugins import load_plugins
+from ..errors import Fx2aitError, PluginError
+from ..extend.registry import Contribution
 from ..settings import Settings
 from .benchmark import benchmark
 from .command import EXIT_ERROR, EXIT_INTERRUPTED
 from .compile import compile
 from .doctor import doctor
 from .inspect import inspect
+from .installed import installed_plugins
 from .output import complain
 from .plugins import plugins
 from .recipes import recipes
@@ -57,13 +58,22 @@ def application(settings: Settings) -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
     app.callback()(_root)
     for name, function in COMMANDS.items():
-        app.command(name, no_args_is_help=name in ("run", "compile", "verify", "benchmark", "inspect"))(function)
-    for distribution, group in load_plugins(settings).registry.commands:
-        if group.info.name in COMMANDS:
-            complain(f"{distribution}: its command {group.info.name} has the name of a core command; left out")
+        app.command(name)(function)
+    for group in _plugin_commands(settings):
+        if group.value.info.name in COMMANDS:
+            name = group.value.info.name
+            complain(f"{group.distribution}: its command {name} is left out, because the core has one")
         else:
-            app.add_typer(group)
+            app.add_typer(group.value)
     return app
+
+
+def _plugin_commands(settings: Settings) -> list[Contribution[Any]]:
+    try:
+        return installed_plugins(settings).registry.commands
+    except PluginError as error:  # two plugins bring the same command: the core's must still work
+        complain(str(error))
+        return []
 
 
 def main() -> None:

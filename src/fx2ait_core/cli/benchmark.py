@@ -35,7 +35,7 @@ class BenchmarkOptions:
     """What is measured, and where it is written."""
 
     rounds: Annotated[
-        int | None, typer.Option("--rounds", min=1, help="Interleaved rounds [default: the recipe's]")
+        int | None, typer.Option("--rounds", min=1, help="Interleaved rounds (default: the recipe's)")
     ] = None
     rivals: Annotated[
         str | None,

@@ -23,7 +23,7 @@ def compile(
     options: CompileOptions,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The engine file [default: RECIPE.fx2ait]"),
+        typer.Option("--output", "-o", metavar="FILE", help="The engine file (default: RECIPE.fx2ait)"),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecipeError, TargetError
-from ..extend.plugins import PluginSet, load_plugins
+from ..extend.manager import PluginSet
 from ..recipes.find import find_recipe
 from ..recipes.loader import load_recipe, override
 from ..recipes.schema import Recipe, for_target
 from ..report.progress import ProgressListener
 from ..settings import Settings
+from .installed import installed_plugins
 from .options import BatchChoice, CompileOptions
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Prepared:
 
     @property
     def precision(self) -> str | None:
-        return self.options.precision or for_target(self.recipe.precision, self.target)
+        stated: str | dict[str, str] | None = self.recipe.precision  # type: ignore[assignment]
+        return self.options.precision or for_target(stated, self.target)
 
     @property
     def batch(self) -> BatchChoice | None:
@@ -94,12 +96,15 @@ def batch_symbol(recipe: Recipe) -> str:
 def prepare(recipe_argument: str, options: CompileOptions) -> Prepared:
     """Find the recipe, apply overrides, settle the target. Nothing heavy is imported or run."""
     settings = options.settings()
-    plugins = load_plugins(settings)
+    plugins = installed_plugins(settings)
     path = find_recipe(recipe_argument, plugins.registry.recipe_folders)
     recipe = override(load_recipe(path), options.set_ or [])
+    if options.batch:
+        BatchChoice.parse(options.batch)
     if options.batch and not recipe.dynamic:
-        raise RecipeError(f"recipe {recipe.name}: --batch needs a dynamic symbol, and all its sizes are fixed")
-    return Prepared(recipe, path.parent, _target(options, recipe, plugins, settings), options, settings, plugins)
+        raise RecipeError(f"recipe {recipe.name}: --batch needs a dynamic symbol; its sizes are all fixed")
+    target = _target(options, recipe, plugins, settings)
+    return Prepared(recipe, path.parent, target, options, settings, plugins)
 
 
 def make_model(prepared: Prepared, progress: ProgressListener) -> torch.nn.Module:
@@ -178,14 +183,12 @@ def _target(options: CompileOptions, recipe: Recipe, plugins: PluginSet, setting
     for prefix, target in ARCH_PREFIXES.items():
         if options.arch and options.arch.startswith(prefix):
             return target
-    backends = plugins.registry.targets
     reasons = []
     for name in DEFAULT_TARGETS:
-        if name in backends:
-            if (reason := backends[name].available(settings)) is None:
-                return name
-            reasons.append(f"{name}: {reason}")
-    raise TargetError("no target can be used here: " + "; ".join(reasons or ["none is installed"]))
+        if (reason := plugins.registry.backend(name).available(settings)) is None:
+            return name
+        reasons.append(f"{name}: {reason}")
+    raise TargetError("no target can be used here: " + "; ".join(reasons))
 
 
 def _within(sizes: Iterable[int] | None, choice: BatchChoice) -> tuple[int, ...]:

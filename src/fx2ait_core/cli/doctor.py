@@ -11,10 +11,12 @@ from pathlib import Path
 import typer
 
 from ..errors import Fx2aitError
+from ..extend.report import FIRST_PARTY, INSTALL_HINT
 from ..report.columns import text_cells
 from ..report.tables import table
 from ..settings import Settings
 from .command import command
+from .installed import installed_plugins
 from .options import JsonOption, MachineOptions
 from .output import show
 
@@ -107,32 +109,31 @@ def _gpu() -> Check:
     except (ImportError, OSError):
         return Check("GPU", found)
     if not torch.cuda.is_available():
-        return Check(
-            "GPU", None, mend=f"{found}, but torch {torch.__version__} cannot use it: install a CUDA build of torch"
-        )
+        mend = f"{found}, but torch {torch.__version__} cannot use it: install a CUDA build of torch"
+        return Check("GPU", None, mend=mend)
     return Check("GPU", found)
 
 
 def _plugins(settings: Settings) -> Iterator[Check]:
-    from ..extend.plugins import load_plugins  # noqa: PLC0415
-
-    try:
-        plugins = load_plugins(settings)
-    except Fx2aitError as error:
-        yield Check("plugins", None, mend=str(error))
-        return
+    plugins = installed_plugins(settings)
     for row in plugins.rows:
-        if row.status not in ("ok", "blocked"):
-            yield Check(f"plugin {row.label}", None, mend=f"{row.cause}; mend it, or block it: --no-plugin {row.name}")
-    usable = [row for row in plugins.rows if row.status == "ok"]
-    yield Check(
-        "plugins",
-        ", ".join(f"{row.name} {row.version}" for row in usable) or None,
-        mend=plugins.install_hint,
-    )
-    for name, backend in sorted(plugins.registry.targets.items()):
-        reason = backend.available(settings)
-        yield Check(f"target {name}", "usable" if reason is None else None, needed=name == "cpu", mend=reason or "")
+        if row.status in ("failed", "conflict"):
+            mend = f"{row.cause}; mend it, or block it with --no-plugin {row.distribution}"
+            yield Check(f"plugin {row.entry}", None, mend=mend)
+    usable = [row.entry for row in plugins.rows if row.contributions]
+    lacking = [name for name in FIRST_PARTY if name not in usable]
+    yield Check("plugins", ", ".join(usable) or None, mend=INSTALL_HINT)
+    if usable and lacking:
+        yield Check(
+            "first-party plugins",
+            None,
+            needed=False,
+            mend=f"not in use: {', '.join(lacking)} (`pip install -r requirements.txt` installs all)",
+        )
+    for backend in plugins.registry.backends:
+        name, reason = backend.value.name, backend.value.available(settings)
+        found = "usable" if reason is None else None
+        yield Check(f"target {name}", found, needed=name == "cpu", mend=reason or "")
 
 
 def _writable(folder: Path) -> Check:

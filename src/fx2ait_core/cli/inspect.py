@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
+from rich.table import Table
 
 from ..report.columns import byte_count, text_cells
 from ..report.tables import table
@@ -56,9 +58,9 @@ def _tables(engine: Mapping[str, Any], path: Path, launches: bool) -> list[Rende
     facts = [
         ("target", " ".join(str(target.get(key, "")) for key in ("name", "arch", "device")).strip()),
         ("precision", engine.get("precision")),
-        ("dynamic", ", ".join(f"{name} {_range(r)}" for name, r in engine.get("symbols", {}).items()) or None),
+        ("dynamic", ", ".join(f"{n} {r['min']}..{r['max']}" for n, r in engine["symbols"].items()) or None),
         ("file", byte_count(path.stat().st_size)),
-        ("plugins", ", ".join(f"{name} {version}" for name, version in _plugins(engine)) or None),
+        ("plugins", ", ".join(f"{name} {version}" for name, version in engine["plugins"].items()) or None),
     ]
     ports = [
         (role, port["name"], f"[{', '.join(map(str, port['shape']))}]", port["dtype"])
@@ -69,39 +71,31 @@ def _tables(engine: Mapping[str, Any], path: Path, launches: bool) -> list[Rende
         table(text_cells(("", ""), facts), title=str(engine["name"])),
         table(text_cells(("", "name", "shape", "dtype"), ports)),
     ]
-    plan = engine.get("plan", {})
-    buckets = plan.get("buckets", [])
-    if kernels := plan.get("kernels", []):
-        uses = Counter(launch["kernel"] for bucket in buckets[-1:] for launch in bucket.get("launches", []))
-        rows = [
-            (k["name"], k["kernel"], k.get("distribution"), k.get("config"), k.get("choice"), uses[k["name"]])
-            for k in kernels
+    kernels, buckets = engine["plan"]["kernels"], engine["plan"]["buckets"]
+    uses = Counter(launch["kernel"] for launch in (buckets[-1]["launches"] if buckets else []))
+    titles = ("function", "kernel", "from", "configuration", "choice", "launches")
+    keys = ("name", "kernel", "distribution", "config", "choice")
+    shown.append(table(text_cells(titles, [(*(k[key] for key in keys), uses[k["name"]]) for k in kernels])))
+    shown.append(_memory(engine["memory"]))
+    for bucket in buckets if launches else []:
+        steps = [
+            (number, launch["node"], launch["kernel"], launch["description"])
+            for number, launch in enumerate(bucket["launches"])
         ]
-        titles = ("function", "kernel", "from", "configuration", "choice", "launches")
-        shown.append(table(text_cells(titles, rows)))
-    if memory := engine.get("memory"):
-        rows = [
-            (key.replace("_", " "), byte_count(int(count)))
-            for key, count in memory.items()
-            if isinstance(count, int)
-        ]
-        shown.append(table(text_cells(("memory", ""), rows)))
-    if launches:
-        for bucket in buckets:
-            rows = [
-                (str(number), launch.get("node"), launch["kernel"], launch.get("description"))
-                for number, launch in enumerate(bucket.get("launches", []))
-            ]
-            sizes = bucket.get("sizes", {})
-            title = ", ".join(f"{name} up to {size}" for name, size in dict(sizes).items())
-            shown.append(table(text_cells(("", "node", "function", "computes"), rows), title=title))
+        shown.append(table(text_cells(("", "node", "function", "computes"), steps), title=_sizes(bucket)))
     return shown
 
 
-def _plugins(engine: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return sorted(dict(engine.get("plugins", {})).items())
+def _memory(memory: Mapping[str, Any]) -> Table:
+    """Bytes of each bucket's activations, beside the sum without reuse and the lower bound."""
+    rows = [
+        (_sizes(bucket), *(byte_count(bucket[key]) for key in ("arena", "lower_bound", "sum_of_activations")))
+        for bucket in memory["buckets"]
+    ]
+    made = text_cells(("activations", "planned", "lower bound", "without reuse"), rows)
+    caption = f"allocated: {byte_count(memory['arena'])} and {byte_count(memory['constants'])} of weights"
+    return table(replace(made, caption=caption, text_columns=frozenset({0})))
 
 
-def _range(bounds: Any) -> str:
-    low, high = (bounds["min"], bounds["max"]) if isinstance(bounds, Mapping) else bounds
-    return f"{low}..{high}"
+def _sizes(bucket: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} up to {size}" for name, size in bucket["sizes"].items()) or "fixed sizes"

@@ -55,7 +55,7 @@ class CompileOptions(MachineOptions):
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", help="cuda or cpu [default: the best one here]", rich_help_panel=_MODEL
+            "--target", help="cuda or cpu (default: the best one here)", rich_help_panel=_MODEL
         ),
     ] = None
     arch: Annotated[

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from rich.console import RenderableType
 
-from ..extend.plugins import load_plugins
+from ..extend.report import INSTALL_HINT, PluginRow
 from ..report.columns import text_cells
 from ..report.tables import table
 from .command import command
+from .installed import installed_plugins
 from .options import JsonOption, MachineOptions
 from .output import show
 
@@ -22,15 +23,26 @@ def plugins(options: MachineOptions, json: JsonOption = False) -> None:
 
         fx2ait plugins --no-plugin conv
     """
-    found = load_plugins(options.settings())
+    found = installed_plugins(options.settings())
 
     def render() -> list[RenderableType]:
         shown: list[RenderableType] = []
         if found.rows:
-            rows = [(row.status, row.name, row.distribution, row.version, row.cause) for row in found.rows]
+            rows = [
+                (row.status, row.entry, row.distribution, row.version, row.cause or _brought(row))
+                for row in found.rows
+            ]
             shown.append(table(text_cells(("", "plugin", "distribution", "version", "brings / cause"), rows)))
-        if not any(row.status == "ok" for row in found.rows):
-            shown.append(found.install_hint)
+        if not any(row.status != "ok" or row.contributions.get("converters") for row in found.rows):
+            shown.append(INSTALL_HINT)
         return shown
 
-    show(json, found.rows, render)
+    show(json, [row.as_dict() for row in found.rows], render)
+
+
+def _brought(row: PluginRow) -> str:
+    """What a plugin contributes, e.g. ``9 kernels, 1 operator``."""
+    return ", ".join(
+        f"{count} {kind if count != 1 else kind.removesuffix('es' if kind == 'passes' else 's')}"
+        for kind, count in sorted(row.contributions.items())
+    )

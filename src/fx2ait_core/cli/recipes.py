@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from ..extend.plugins import load_plugins
 from ..recipes.find import available_recipes
 from ..recipes.loader import load_recipe
 from ..recipes.schema import json_schema
 from ..report.columns import text_cells
 from ..report.tables import table
 from .command import command
+from .installed import installed_plugins
 from .options import JsonOption, MachineOptions
 from .output import show
 
@@ -37,7 +37,7 @@ def recipes(
     if schema:
         show(True, json_schema(), list)
         return
-    found = available_recipes(load_plugins(options.settings()).registry.recipe_folders)
+    found = available_recipes(installed_plugins(options.settings()).registry.recipe_folders)
     described = [(item, load_recipe(item.path)) for item in found]
     value = [
         {

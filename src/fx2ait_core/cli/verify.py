@@ -26,10 +26,10 @@ class VerifyOptions:
     """What is compared."""
 
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Random samples [default: the recipe's]")
+        int | None, typer.Option("--samples", min=1, help="Random samples (default: the recipe's)")
     ] = None
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Make the samples reproducible [default: fresh ones]")
+        int | None, typer.Option("--seed", min=0, help="Make the samples reproducible (default: fresh ones)")
     ] = None
 
 

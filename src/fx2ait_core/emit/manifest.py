@@ -34,7 +34,7 @@ def manifest(plan: Plan, weights: Weights, functions: Sequence[str]) -> dict[str
         "symbols": {name: {"min": bounds.min, "max": bounds.max} for name, bounds in plan.symbols},
         "inputs": [_port(port) for port in plan.inputs],
         "outputs": [_port(port) for port in plan.outputs],
-        "plugins": {name: version for name, version in sorted(plan.plugins)},
+        "plugins": dict(sorted(plan.plugins)),
         "memory": {
             "arena": plan.arena_bytes,
             "workspace": plan.workspace_bytes,

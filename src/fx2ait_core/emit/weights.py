@@ -57,7 +57,9 @@ def pack(constants: Sequence[PackedConstant]) -> Weights:
         data = bytes(serialize(specs))
     except Exception as error:
         types = ", ".join(sorted({a.dtype.name for a in arrays.values()}))
-        raise PlanError(f"The packed constants (of {types}) cannot be stored as safetensors: {error}.") from error
+        raise PlanError(
+            f"The packed constants (of {types}) cannot be stored as safetensors: {error}."
+        ) from error
     return _aligned(data)
 
 
@@ -81,11 +83,11 @@ def embedding(weights: Weights, file: str) -> str:
 // {weights.sha256}
         .section .rodata
         .balign {ALIGNMENT}
-file:
+.Lweights_file:
         .incbin "{file}"
         .global {SYMBOL}
         .hidden {SYMBOL}
-        .set {SYMBOL}, file + {weights.start}
+        .set {SYMBOL}, .Lweights_file + {weights.start}
         .byte 0  // so that the address above is inside the section even without weights
         .section .note.GNU-stack, "", %progbits
 """

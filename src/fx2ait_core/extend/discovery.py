@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata as metadata
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement

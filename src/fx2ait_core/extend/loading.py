@@ -26,7 +26,11 @@ HOOKS = tuple(sorted(name for name in vars(specs) if name.startswith(PREFIX)))
 
 
 def _is_operator(record: Any) -> bool:
-    return isinstance(record, type) and issubclass(record, Operator) and isinstance(getattr(record, "kind", None), str)
+    return (
+        isinstance(record, type)
+        and issubclass(record, Operator)
+        and isinstance(getattr(record, "kind", None), str)
+    )
 
 
 def _is_expression(record: Any) -> bool:
@@ -83,7 +87,17 @@ def load_plugin(plugin: FoundPlugin, module: Any = None) -> LoadedPlugin:
         hook.removeprefix(PREFIX): _gather(manager, hook, description, accepts)
         for hook, (description, accepts) in _RECORDS.items()
     }
+    for backend in records["targets"]:
+        records["kernels"] += _kernels_of(backend)
     return LoadedPlugin(plugin, records, time.perf_counter() - start)
+
+
+def _kernels_of(backend: Backend) -> list[Any]:
+    """A target's kernels for the core's own operators count as its plugin's."""
+    kernels = _call(f"target {backend.name}: kernels()", backend.kernels)
+    if not isinstance(kernels, (list, tuple)) or not all(isinstance(kernel, Kernel) for kernel in kernels):
+        raise PluginError(f"target {backend.name}: kernels() must return a list of Kernel records")
+    return list(kernels)
 
 
 def check_core_version(plugin: FoundPlugin) -> None:
@@ -126,7 +140,7 @@ def _misnamed(manager: pluggy.PluginManager, module: Any) -> list[str]:
         if not inspect.isroutine(value) or isinstance(value, ModuleType):
             continue
         options = manager.parse_hookimpl_opts(module, name)
-        hook = (options or {}).get("specname") or name
+        hook = (options.get("specname") if options else None) or name
         if options is None and not name.startswith(PREFIX):
             continue
         if hook not in HOOKS:

@@ -29,8 +29,8 @@ class PluginSet:
         return tuple(sorted(used))
 
     @property
-    def hint(self) -> str:
-        """What to do when nothing is installed, or what is wrong; empty when all is well."""
+    def install_hint(self) -> str:
+        """How to get plugins where there are none, else what is wrong with some; empty when all is well."""
         return describe_problems(self.rows) if self.rows else INSTALL_HINT
 
 
@@ -53,7 +53,7 @@ def load_plugins(
     found = find_plugins(path)
     entries = _claimed_entries(found, settings)
     for plugin in found:
-        row = PluginRow(plugin.distribution, plugin.version, plugin.entry, plugin.reference, "ok")
+        row = PluginRow(plugin.entry, plugin.distribution, plugin.version, plugin.reference, "ok")
         if _is_blocked(plugin, settings):
             rows.append(replace(row, status="blocked", cause="named in the setting disabled_plugins"))
         elif len(claims := entries[plugin.entry]) > 1:
@@ -99,11 +99,8 @@ def _loaded_row(
 
 
 def _collect(loaded: LoadedPlugin, contributions: dict[str, list[Contribution[Any]]]) -> None:
-    """Add a plugin's records; a target's own kernels count as the plugin's."""
     plugin = loaded.plugin
-    records = {**loaded.records}
-    records["kernels"] = [*records["kernels"], *(k for b in records["targets"] for k in b.kernels())]
-    for kind, values in records.items():
+    for kind, values in loaded.records.items():
         contributions[kind] += [Contribution(value, plugin.label, plugin.entry) for value in values]
 
 
@@ -115,5 +112,5 @@ def _with_conflicts(rows: Iterable[PluginRow], registry: Registry) -> Iterable[P
             causes[key].append(text)
     for row in rows:
         conflict: Status = "conflict"
-        mine = causes.get((f"{row.distribution} {row.version}", row.entry), [])
+        mine = causes.get((f"{row.distribution} {row.version}", row.name), [])
         yield replace(row, status=conflict, cause="; ".join(mine)) if mine and row.status == "ok" else row

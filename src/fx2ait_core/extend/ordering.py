@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..errors import PluginError
@@ -32,7 +33,7 @@ def order_passes(passes: Sequence[Contribution[Pass]]) -> list[Contribution[Pass
         earlier[name].update(set(contribution.value.after) & by_name.keys())
         for later in set(contribution.value.before) & by_name.keys():
             earlier[later].add(name)
-    for first, second in zip(pipeline, pipeline[1:], strict=False):
+    for first, second in pairwise(pipeline):
         earlier[second].add(first)
 
     def urgency(name: str) -> tuple[int, int, str]:

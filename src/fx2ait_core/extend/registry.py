@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 from ..errors import PluginError
@@ -80,7 +81,7 @@ class Registry:
     def converters(self, overload: str) -> list[Contribution[Converter]]:
         """Converters for an overload, highest priority first; a tie raises."""
         found = self._by_priority.get(overload, [])
-        for first, second in zip(found, found[1:], strict=False):
+        for first, second in pairwise(found):
             if first.value.priority == second.value.priority:
                 raise PluginError(conflict_text("converters", overload, [first, second]))
         return list(found)
@@ -96,7 +97,7 @@ class Registry:
         """The expression of an operator: the one written for the target, else the one for all."""
         for key in ((kind, target), (kind, None)):
             if (found := self._one("expressions", key)) is not None:
-                return found.value  # type: ignore[no-any-return]
+                return found.value
         return None
 
     def kernels(self, kind: str, target: str) -> list[Contribution[Kernel]]:
@@ -127,7 +128,7 @@ class Registry:
         if found is None:
             known = ", ".join(c.value.name for c in self.backends) or "none"
             raise PluginError(f"no plugin brings a target {name!r}; available: {known}")
-        return found.value  # type: ignore[no-any-return]
+        return found.value
 
     @property
     def recipe_folders(self) -> list[Contribution[RecipeFolder]]:

@@ -20,24 +20,28 @@ INSTALL_HINT = (
 
 @dataclass(frozen=True)
 class PluginRow:
-    """One plugin.
+    """One plugin: ``name`` is that of its entry point, ``reference`` what that imports.
 
     ``status``: ``ok``; ``blocked`` by a setting; ``failed`` (nothing of it is used); or
     ``conflict``: it shares a name with another plugin, and ``cause`` says what that means.
     ``contributions`` counts its records by kind; ``import_seconds`` includes its hooks.
     """
 
+    name: str
     distribution: str
     version: str
-    entry: str
     reference: str
     status: Status
     cause: str = ""
     contributions: Mapping[str, int] = field(default_factory=dict)
     import_seconds: float = 0.0
 
+    @property
+    def label(self) -> str:
+        return f"{self.distribution}[{self.name}] {self.version}"
+
     def __str__(self) -> str:
-        text = f"{self.distribution}[{self.entry}] {self.version}: {self.status}"
+        text = f"{self.label}: {self.status}"
         return f"{text}: {self.cause}" if self.cause else text
 
     def as_dict(self) -> dict[str, Any]:

@@ -131,8 +131,8 @@ def broadcast(*shapes: Shape) -> Shape:
 class PointwiseOperator(Operator):
     """An operator that a :class:`~fx2ait_core.extend.contributions.PointwiseExpression` computes."""
 
-    operand_names = ("input",)
-    traits = (Pointwise(),)
+    operand_names: ClassVar[tuple[str, ...]] = ("input",)
+    traits: ClassVar[tuple[Trait, ...]] = (Pointwise(),)
 
     @classmethod
     def infer(cls, operands: Sequence[TensorType], attributes: Any) -> tuple[TensorType, ...]:

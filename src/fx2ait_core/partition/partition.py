@@ -13,7 +13,6 @@ from ..capture.program import CapturedProgram
 from ..errors import Decline, UnsupportedNodesError
 from ..extend.contributions import Converter
 from ..extend.registry import Contribution, Registry
-from ..extend.report import INSTALL_HINT
 from ..ir.value import Value
 from .calls import call_of, is_symbolic, origin_of, overload_of, placeholder_value
 
@@ -46,8 +45,10 @@ class PartitionedProgram:
     refusals: tuple[Refusal, ...] = ()
 
 
-def partition(captured: CapturedProgram, registry: Registry) -> PartitionedProgram:
+def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> PartitionedProgram:
     """Choose a converter for every call.
+
+    :param hint: what is wrong with the installed plugins, for the error's last line.
 
     Raises :class:`UnsupportedNodesError` that lists all nodes without one.
     """
@@ -77,16 +78,13 @@ def partition(captured: CapturedProgram, registry: Registry) -> PartitionedProgr
         else:
             refusals.append(Refusal(node, tuple(reasons) or ("no installed plugin converts it",)))
     if refusals:
-        raise UnsupportedNodesError(_explain(captured.name, refusals, len(chosen)))
+        raise UnsupportedNodesError(_explain(captured.name, refusals, len(chosen), hint))
     return PartitionedProgram(captured, chosen)
 
 
-def _explain(name: str, refusals: list[Refusal], supported: int) -> str:
+def _explain(name: str, refusals: list[Refusal], supported: int, hint: str) -> str:
     total = supported + len(refusals)
     lines = [f"{len(refusals)} of the {total} operations of {name} cannot be compiled:"]
     lines += [str(refusal) for refusal in refusals]
-    if supported == 0:
-        lines.append(f"If no converter plugin is installed yet: {INSTALL_HINT}")
-    else:
-        lines.append("A plugin may bring the missing converters; see docs/plugins.md for how to write one.")
+    lines.append(hint or "A plugin may bring what is missing; docs/plugins.md says how to write one.")
     return "\n".join(lines)

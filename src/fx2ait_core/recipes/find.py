@@ -18,7 +18,7 @@ class AttributedFolder(Protocol):
     """A folder with the distribution that brought it, as the registry holds it."""
 
     @property
-    def record(self) -> RecipeFolder: ...
+    def value(self) -> RecipeFolder: ...
     @property
     def distribution(self) -> str: ...
 
@@ -40,7 +40,7 @@ def available_recipes(folders: Iterable[AttributedFolder]) -> list[RecipeFile]:
     """
     found: dict[str, RecipeFile] = {}
     for folder in folders:
-        path = folder.record.path
+        path = folder.value.path
         if not path.is_dir():
             raise RecipeError(f"{folder.distribution}: its recipe folder {path} does not exist; reinstall it")
         for file in sorted(path.iterdir()):

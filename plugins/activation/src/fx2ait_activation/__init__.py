@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fx2ait_core.sdk import Converter, Operator, PointwiseExpression, hookimpl
 
+from .converters import CONVERTERS
+from .operators import EXPRESSIONS, OPERATORS
+
 
 @hookimpl
 def fx2ait_contract() -> int:
@@ -12,20 +15,14 @@ def fx2ait_contract() -> int:
 
 @hookimpl
 def fx2ait_operators() -> list[type[Operator]]:
-    from .operators import OPERATORS
-
     return OPERATORS
 
 
 @hookimpl
 def fx2ait_converters() -> list[Converter]:
-    from .converters import CONVERTERS
-
     return CONVERTERS
 
 
 @hookimpl
 def fx2ait_expressions() -> list[PointwiseExpression]:
-    from .operators import EXPRESSIONS
-
     return EXPRESSIONS

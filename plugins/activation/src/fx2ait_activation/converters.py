@@ -77,7 +77,7 @@ def _clamp(call: Call, low: float | None, high: float | None) -> Value:
         return call.emit(ClampMin, [call["self"]], LowerLimit(float(low)))
     if high is not None:
         return call.emit(ClampMax, [call["self"]], UpperLimit(float(high)))
-    return call["self"]  # type: ignore[no-any-return]
+    return call["self"]
 
 
 def _unary(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from fx2ait_core.sdk import Converter, Operator, Pass, PointwiseExpression, hookimpl
 
+from .converters import CONVERTERS
+from .folding import FOLD_BATCH_NORM
+from .operators import EXPRESSIONS, OPERATORS
+
 
 @hookimpl
 def fx2ait_contract() -> int:
@@ -12,27 +16,19 @@ def fx2ait_contract() -> int:
 
 @hookimpl
 def fx2ait_operators() -> list[type[Operator]]:
-    from .operators import OPERATORS
-
     return OPERATORS
 
 
 @hookimpl
-def fx2ait_expressions() -> list[PointwiseExpression]:
-    from .operators import EXPRESSIONS
-
-    return EXPRESSIONS
-
-
-@hookimpl
 def fx2ait_converters() -> list[Converter]:
-    from .converters import CONVERTERS
-
     return CONVERTERS
 
 
 @hookimpl
-def fx2ait_passes() -> list[Pass]:
-    from .folding import FOLD_BATCH_NORM
+def fx2ait_expressions() -> list[PointwiseExpression]:
+    return EXPRESSIONS
 
+
+@hookimpl
+def fx2ait_passes() -> list[Pass]:
     return [FOLD_BATCH_NORM]

@@ -28,14 +28,18 @@ def _supports(call: Call) -> Decline | None:
 
 def scale_and_shift(call: Call) -> tuple[np.ndarray, np.ndarray]:
     """float64 arrays ``[C]`` with ``batch_norm(x) == x * scale + shift``."""
-    weight, bias, mean, variance = (
-        None if call[name] is None else np.asarray(call[name].array, dtype=np.float64) for name in _PARAMETERS
-    )
+    mean, variance = _float64(call["running_mean"]), _float64(call["running_var"])
     scale = 1.0 / np.sqrt(variance + float(call["eps"]))
-    if weight is not None:
-        scale = scale * weight
+    if call["weight"] is not None:
+        scale = scale * _float64(call["weight"])
     shift = -mean * scale
-    return scale, shift if bias is None else shift + bias
+    if call["bias"] is not None:
+        shift = shift + _float64(call["bias"])
+    return scale, shift
+
+
+def _float64(constant: Constant) -> np.ndarray:
+    return np.asarray(constant.array, dtype=np.float64)
 
 
 def _convert(call: Call) -> Value:

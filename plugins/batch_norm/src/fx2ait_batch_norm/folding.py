@@ -62,4 +62,4 @@ def _float64(value: object) -> np.ndarray:
     return np.asarray(value.array, dtype=np.float64)
 
 
-FOLD_BATCH_NORM = Pass("fold_batch_norm", fold_batch_norm, before=("fuse_epilogues",))
+FOLD_BATCH_NORM = Pass("fold_batch_norm", fold_batch_norm, before=("form_programs", "bias_to_epilogue"))

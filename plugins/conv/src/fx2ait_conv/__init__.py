@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fx2ait_core.sdk import Converter, Kernel, Operator, hookimpl
 
+from .converters import CONVERTERS
+from .operators import OPERATORS
+
 
 @hookimpl
 def fx2ait_contract() -> int:
@@ -12,20 +15,16 @@ def fx2ait_contract() -> int:
 
 @hookimpl
 def fx2ait_operators() -> list[type[Operator]]:
-    from .operators import OPERATORS
-
     return OPERATORS
 
 
 @hookimpl
 def fx2ait_converters() -> list[Converter]:
-    from .converters import CONVERTERS
-
     return CONVERTERS
 
 
 @hookimpl
 def fx2ait_kernels() -> list[Kernel]:
-    from . import cpu, cuda
+    from . import cpu, cuda  # noqa: PLC0415  (they are large, and only a compilation needs them)
 
     return [*cpu.KERNELS, *cuda.KERNELS]

@@ -42,7 +42,7 @@ class Tile:
     def resident(self) -> int:
         """Blocks per multiprocessor that the compiler leaves registers for."""
         accumulators = self.pixel_tiles * self.channels // 2
-        return 2 if accumulators > 64 else 4 if accumulators > 32 else 5
+        return 2 if accumulators > 64 else 5 if accumulators <= 32 else 3 if self.pixel_tiles > 2 else 4
 
     @property
     def pixel_tiles(self) -> int:

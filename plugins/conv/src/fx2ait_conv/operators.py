@@ -49,7 +49,9 @@ class Conv2d(Operator):
     @classmethod
     def infer(cls, operands: Sequence[TensorType], attributes: Conv2dAttributes) -> tuple[TensorType, ...]:
         if len(operands) not in (2, 3):
-            raise IRError(f"{cls.kind} takes an input, a weight and perhaps a bias, not {len(operands)} operands")
+            raise IRError(
+                f"{cls.kind} takes an input, a weight and perhaps a bias, not {len(operands)} operands"
+            )
         source, weight = operands[:2]
         if source.rank != 4 or weight.rank != 4:
             raise IRError(f"{cls.kind}: input {source} and weight {weight} must both have 4 dimensions")
@@ -60,8 +62,8 @@ class Conv2d(Operator):
             raise IRError(f"{cls.kind}: the channels of {source} and the weight {weight} must be static")
         if channels != group_channels * groups:
             raise IRError(
-                f"{cls.kind}: input {source} has {channels} channels, but weight {weight} with groups={groups} "
-                f"reads {group_channels * groups}"
+                f"{cls.kind}: input {source} has {channels} channels, but weight {weight} with "
+                f"groups={groups} reads {group_channels * groups}"
             )
         if out_channels % groups:
             raise IRError(f"{cls.kind}: groups={groups} does not divide the {out_channels} result channels")
@@ -73,7 +75,9 @@ class Conv2d(Operator):
             reach = attributes.dilation[axis] * (kernel[axis] - 1) + 1
             room = source.shape[2 + axis] + before + after - reach
             if isinstance(room, int) and room < 0:
-                raise IRError(f"{cls.kind}: a kernel reaching over {reach} does not fit the padded input {source}")
+                raise IRError(
+                    f"{cls.kind}: a kernel reaching over {reach} does not fit the padded input {source}"
+                )
             size.append(floor_div(room, attributes.stride[axis]) + 1)
         return (tensor_type((source.shape[0], out_channels, *size), source.dtype),)
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from fx2ait_core.sdk import Converter, Kernel, Operator, PointwiseExpression, hookimpl
 
+from .arithmetic import ARITHMETIC, EXPRESSIONS
+from .arithmetic_converters import ARITHMETIC_CONVERTERS
+from .operators import OPERATORS
+from .shape_converters import SHAPE_CONVERTERS
+
 
 @hookimpl
 def fx2ait_contract() -> int:
@@ -12,29 +17,21 @@ def fx2ait_contract() -> int:
 
 @hookimpl
 def fx2ait_operators() -> list[type[Operator]]:
-    from .arithmetic import ARITHMETIC
-    from .operators import OPERATORS
-
-    return [*OPERATORS, *ARITHMETIC]
+    return [*ARITHMETIC, *OPERATORS]
 
 
 @hookimpl
 def fx2ait_converters() -> list[Converter]:
-    from .arithmetic_converters import ARITHMETIC_CONVERTERS
-    from .shape_converters import SHAPE_CONVERTERS
-
     return [*ARITHMETIC_CONVERTERS, *SHAPE_CONVERTERS]
 
 
 @hookimpl
 def fx2ait_expressions() -> list[PointwiseExpression]:
-    from .arithmetic import EXPRESSIONS
-
     return EXPRESSIONS
 
 
 @hookimpl
 def fx2ait_kernels() -> list[Kernel]:
-    from . import cpu, cuda
+    from . import cpu, cuda  # noqa: PLC0415  (they are large, and only a compilation needs them)
 
     return [*cpu.KERNELS, *cuda.KERNELS]

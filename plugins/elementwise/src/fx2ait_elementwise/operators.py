@@ -67,7 +67,9 @@ class Reshape(Operator):
         (source,) = operands
         result = tensor_type(attributes.shape, source.dtype)
         if element_count(source.shape) != element_count(result.shape):
-            raise IRError(f"{cls.kind}: {source} has another number of elements than shape {attributes.shape}")
+            raise IRError(
+                f"{cls.kind}: {source} has another number of elements than shape {attributes.shape}"
+            )
         return (result,)
 
 
@@ -121,7 +123,9 @@ class Squeeze(Operator):
     def infer(cls, operands: Sequence[TensorType], attributes: SqueezeAttributes) -> tuple[TensorType, ...]:
         (source,) = operands
         axes = attributes.axes
-        if list(axes) != sorted(set(axes)) or any(not 0 <= a < source.rank or source.shape[a] != 1 for a in axes):
+        if list(axes) != sorted(set(axes)) or any(
+            not 0 <= a < source.rank or source.shape[a] != 1 for a in axes
+        ):
             raise IRError(f"{cls.kind}: axes {axes} must be ascending dimensions of size 1 of {source}")
         return (tensor_type(tuple(d for a, d in enumerate(source.shape) if a not in axes), source.dtype),)
 

@@ -36,7 +36,9 @@ class Linear(Operator):
     @classmethod
     def infer(cls, operands: Sequence[TensorType], attributes: Attributes) -> tuple[TensorType, ...]:
         if len(operands) not in (2, 3):
-            raise IRError(f"{cls.kind} takes an input, a weight and perhaps a bias, not {len(operands)} operands")
+            raise IRError(
+                f"{cls.kind} takes an input, a weight and perhaps a bias, not {len(operands)} operands"
+            )
         source, weight = operands[:2]
         if source.rank not in (1, 2) or weight.rank != 2 or source.shape[-1] != weight.shape[1]:
             raise IRError(f"{cls.kind}: input {source} must be [M, K] or [K], and weight {weight} [N, K]")

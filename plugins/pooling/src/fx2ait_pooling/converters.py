@@ -125,7 +125,7 @@ def _supports_mean(call: Call) -> Decline | None:
 def _convert_mean(call: Call) -> Value:
     dims, keepdim = _mean_dims(call), bool(call.arguments.get("keepdim", False))
     if not dims:
-        return call["self"]  # type: ignore[no-any-return]
+        return call["self"]
     source = call["self"].type
     if source.rank == 4 and dims == (2, 3) and isinstance(source.shape[1], int):
         pooled = call.emit(AdaptiveAvgPool2d, [call["self"]], AdaptivePoolAttributes((1, 1)))

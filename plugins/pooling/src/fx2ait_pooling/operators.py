@@ -75,13 +75,22 @@ class _Pool2d(Operator):
     @classmethod
     def infer(cls, operands: Sequence[TensorType], attributes: Pool2dAttributes) -> tuple[TensorType, ...]:
         (source,) = operands
-        if min(*attributes.kernel, *attributes.stride, *attributes.dilation) < 1 or min(attributes.padding) < 0:
-            raise IRError(f"{cls.kind}: kernel, stride, dilation >= 1 and padding >= 0 are needed: {attributes}")
+        if (
+            min(*attributes.kernel, *attributes.stride, *attributes.dilation) < 1
+            or min(attributes.padding) < 0
+        ):
+            raise IRError(
+                f"{cls.kind}: kernel, stride, dilation >= 1 and padding >= 0 are needed: {attributes}"
+            )
         types = _pooled(cls.kind, source, attributes.output_size)
         for axis in range(2):
-            last_start = (attributes.output_size[axis] - 1) * attributes.stride[axis] - attributes.padding[axis]
+            last_start = (attributes.output_size[axis] - 1) * attributes.stride[axis] - attributes.padding[
+                axis
+            ]
             if last_start >= source.shape[2 + axis] + attributes.padding[axis]:
-                raise IRError(f"{cls.kind}: the last window of {attributes} starts outside the padded {source}")
+                raise IRError(
+                    f"{cls.kind}: the last window of {attributes} starts outside the padded {source}"
+                )
         return types
 
 
@@ -103,7 +112,9 @@ class _AdaptivePool2d(Operator):
     traits = (Epilogue(), ChannelsLast((0,)))
 
     @classmethod
-    def infer(cls, operands: Sequence[TensorType], attributes: AdaptivePoolAttributes) -> tuple[TensorType, ...]:
+    def infer(
+        cls, operands: Sequence[TensorType], attributes: AdaptivePoolAttributes
+    ) -> tuple[TensorType, ...]:
         (source,) = operands
         return _pooled(cls.kind, source, attributes.output_size)
 

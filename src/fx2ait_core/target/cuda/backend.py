@@ -68,7 +68,9 @@ class CudaBackend(Backend):
         except NoDevice as error:
             return str(error)
         if device.capability < _OLDEST:
-            return f"{device.name} has compute capability {device.capability / 10:.1f}; 8.0 or newer is needed"
+            return (
+                f"{device.name} has compute capability {device.capability / 10:.1f}; 8.0 or newer is needed"
+            )
         return None
 
     def headers(self) -> Mapping[str, str]:
@@ -120,7 +122,8 @@ def _canonical(arch: str) -> str:
     match = re.fullmatch(r"sm_(\d{2,3})a?", arch)
     if match is None or int(match[1]) < _OLDEST:
         raise TargetError(
-            f"cuda has no architecture {arch!r}; name one like {', '.join(CARDS)} (compute capability 8.0 or newer)."
+            f"cuda has no architecture {arch!r}; name one like {', '.join(CARDS)} "
+            "(compute capability 8.0 or newer)."
         )
     return _arch_of(int(match[1]))
 

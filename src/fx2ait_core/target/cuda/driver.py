@@ -41,7 +41,9 @@ def first_device(library: str = "libcuda.so.1") -> Device:
     try:
         driver = ctypes.CDLL(library)
     except OSError:
-        raise NoDevice("no CUDA driver is installed (libcuda.so.1 is missing); install NVIDIA's driver") from None
+        raise NoDevice(
+            "no CUDA driver is installed (libcuda.so.1 is missing); install NVIDIA's driver"
+        ) from None
     if (code := driver.cuInit(0)) != 0:
         raise NoDevice(f"the CUDA driver does not start ({_name(driver, code)}); check with nvidia-smi")
     count = ctypes.c_int()
