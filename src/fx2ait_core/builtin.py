@@ -5,14 +5,8 @@ from __future__ import annotations
 from .extend.contributions import Pass
 from .extend.specs import hookimpl
 from .passes.pipeline import CORE_PASSES
-from .target.backend import Backend
-from .target.cpu.backend import CpuBackend
-from .target.cuda.backend import CudaBackend
-
-
-@hookimpl
-def fx2ait_targets() -> list[Backend]:
-    return [CpuBackend(), CudaBackend()]
+from .target.builtin import fx2ait_operators as fx2ait_operators
+from .target.builtin import fx2ait_targets as fx2ait_targets
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from .environment import Environment, environment
 from .rivals import Rival, forget_compiled, usual_rivals
 from .samples import described, dynamic_ranges, random_inputs
 from .timing import TimedPath, Timing, interleaved
-from .verify import PRECISIONS, Compiled
+from .verify import SHORT_NAMES, Compiled, engine_precision
 
 ENGINE = "fx2ait"
 CHECKED_SAMPLES = {"cuda": 64, "cpu": 8}
@@ -102,14 +102,14 @@ def benchmark(
         for done, batch in enumerate(batches):
             if progress:
                 progress.units(done, len(batches), f"batch {batch}")
-            given = converted(_inputs(manifest, batch), PRECISIONS[manifest["precision"]], device)
+            given = converted(_inputs(manifest, batch), engine_precision(manifest), device)
             rows += _rows(engine, model, rivals, reference, given, batch, rounds, notes)
     if progress:
         progress.units(len(batches), len(batches), "done")
     return BenchmarkReport(
         name=manifest["name"],
         target=manifest["target"]["name"],
-        precision=manifest["precision"],
+        precision=SHORT_NAMES[engine_precision(manifest)],
         baseline=rivals[0].path if rivals else ENGINE,
         rounds=rounds,
         environment=environment(device, manifest),

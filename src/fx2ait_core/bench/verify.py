@@ -12,7 +12,7 @@ from ..errors import VerificationError
 from .accuracy import Errors, Reference, at_precision, compare, converted, tensors, worst
 from .samples import described, dynamic_ranges, random_inputs
 
-PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+SHORT_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 class Compiled(Protocol):
@@ -21,6 +21,13 @@ class Compiled(Protocol):
     @property
     def manifest(self) -> Mapping[str, Any]: ...
     def __call__(self, *inputs: torch.Tensor) -> Any: ...
+
+
+def engine_precision(manifest: Mapping[str, Any]) -> torch.dtype:
+    """The dtype that an engine computes in."""
+    dtype = getattr(torch, manifest["precision"])
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,9 @@ def verify(
     """
     manifest = engine.manifest
     device = torch.device(manifest["target"]["name"])
-    precision = manifest["precision"]
+    precision = engine_precision(manifest)
     reference = Reference(model, device)
-    rival = at_precision(model, PRECISIONS[precision], device)
+    rival = at_precision(model, precision, device)
     runs = [tuple(inputs)] if inputs is not None else _random_runs(manifest, samples, seed)
 
     ours: list[tuple[Errors, int]] = []
@@ -106,7 +113,7 @@ def verify(
         expected = reference(given)
         with torch.no_grad():
             answer = tensors(engine(*(tensor.to(device) for tensor in given)))
-            usual = tensors(rival(*converted(given, PRECISIONS[precision], device)))
+            usual = tensors(rival(*converted(given, precision, device)))
         ours.append((compare(answer, expected), count))
         theirs.append((compare(usual, expected), count))
     limits = limits or Limits()
@@ -114,7 +121,7 @@ def verify(
     return VerificationReport(
         name=manifest["name"],
         target=manifest["target"]["name"],
-        precision=precision,
+        precision=SHORT_NAMES[precision],
         reference=str(reference.dtype).removeprefix("torch."),
         samples=sum(count for _, count in ours),
         engine=errors,

@@ -39,11 +39,12 @@ class Compilable(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """``unit`` is done, as number ``done`` of ``total``."""
+    """``unit`` is done, as number ``done`` of ``total``; ``stage`` is ``"compile"`` or ``"measure"``."""
 
     done: int
     total: int
     unit: str
+    stage: str = "compile"
 
 
 @dataclass(frozen=True)

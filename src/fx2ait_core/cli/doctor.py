@@ -119,8 +119,8 @@ def _plugins(settings: Settings) -> Iterator[Check]:
     for row in plugins.rows:
         if row.status in ("failed", "conflict"):
             mend = f"{row.cause}; mend it, or block it with --no-plugin {row.distribution}"
-            yield Check(f"plugin {row.entry}", None, mend=mend)
-    usable = [row.entry for row in plugins.rows if row.contributions]
+            yield Check(f"plugin {row.name}", None, mend=mend)
+    usable = [row.name for row in plugins.rows if row.contributions]
     lacking = [name for name in FIRST_PARTY if name not in usable]
     yield Check("plugins", ", ".join(usable) or None, mend=INSTALL_HINT)
     if usable and lacking:

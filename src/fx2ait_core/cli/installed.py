@@ -1,4 +1,4 @@
-"""The plugins of this installation, with what the core itself brings, as the commands see them."""
+"""The plugins of this installation, with the core's own targets, as the commands see them."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from ..settings import Settings
 
 
 def installed_plugins(settings: Settings) -> PluginSet:
-    """Rows and registry; a plugin that fails is a row."""
+    """Rows and registry; a plugin that fails is a row. Does not import torch."""
     return load_plugins(settings, [builtin])

@@ -29,7 +29,7 @@ def plugins(options: MachineOptions, json: JsonOption = False) -> None:
         shown: list[RenderableType] = []
         if found.rows:
             rows = [
-                (row.status, row.entry, row.distribution, row.version, row.cause or _brought(row))
+                (row.status, row.name, row.distribution, row.version, row.cause or _brought(row))
                 for row in found.rows
             ]
             shown.append(table(text_cells(("", "plugin", "distribution", "version", "brings / cause"), rows)))

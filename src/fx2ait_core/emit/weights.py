@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from safetensors import TensorSpec, serialize
+from safetensors import SafetensorError, TensorSpec, serialize
 
 from ..errors import PlanError
 from ..plan.plan import PackedConstant
@@ -49,13 +49,13 @@ def pack(constants: Sequence[PackedConstant]) -> Weights:
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
         arrays[constant.name] = array
-    specs = {
-        name: TensorSpec(dtype=a.dtype.name, shape=a.shape, data_ptr=a.ctypes.data, data_len=a.nbytes)
-        for name, a in arrays.items()
-    }
     try:
+        specs = {
+            name: TensorSpec(dtype=a.dtype.name, shape=a.shape, data_ptr=a.ctypes.data, data_len=a.nbytes)
+            for name, a in arrays.items()
+        }
         data = bytes(serialize(specs))
-    except Exception as error:
+    except SafetensorError as error:
         types = ", ".join(sorted({a.dtype.name for a in arrays.values()}))
         raise PlanError(
             f"The packed constants (of {types}) cannot be stored as safetensors: {error}."

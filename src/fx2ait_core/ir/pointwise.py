@@ -25,11 +25,15 @@ class PointwiseProgram:
     """Steps over ``input_count`` float32 scalars; the last step's slot is the result.
 
     As an epilogue, input 0 is the value that the owning operator computed and the others are
-    its epilogue operands in order. A program without steps is the identity on input 0.
+    its epilogue operands in order. A program without steps is the identity, on one input.
     """
 
     input_count: int
     steps: tuple[PointwiseStep, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.input_count != 1 and not self.steps:
+            raise ValueError(f"the identity has one input, not {self.input_count}")
 
     @property
     def result(self) -> int:

@@ -31,7 +31,8 @@ def literal(value: object) -> str:
     return f"({text}f)" if number < 0 else f"{text}f"
 
 
-def _literals(attributes: Attributes) -> dict[str, str]:
+def attribute_literals(attributes: Attributes) -> dict[str, str]:
+    """The numbers among the attributes as literals of C, by name."""
     held = {field.name: getattr(attributes, field.name) for field in fields(attributes)}
     return {name: literal(value) for name, value in held.items() if isinstance(value, int | float)}
 
@@ -49,7 +50,7 @@ def form_programs(graph: Graph, context: PassContext) -> None:
             )
         arity = len(operator.operands)
         placeholders = [f"{{{index}}}" for index in range(arity)]
-        text = f"({expression.expression})".format(*placeholders, **_literals(operator.attributes))
+        text = f"({expression.expression})".format(*placeholders, **attribute_literals(operator.attributes))
         step = PointwiseStep(operator.kind, text[1:-1], tuple(range(arity)))
         graph.operators[position] = _replacement(
             graph, operator, operator.operands, PointwiseProgram(arity, (step,))

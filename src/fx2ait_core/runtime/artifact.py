@@ -20,6 +20,8 @@ from .weights import embedded_weights
 LIBRARY = "library.so"
 SOURCES = "sources/"
 
+Detect = Callable[[str, str | None], Target]
+
 
 def save(engine: Engine, path: Path) -> Path:
     """Write ``engine`` to ``path``, whole or not at all, and return the path.
@@ -58,13 +60,14 @@ def inspect(path: Path) -> dict[str, Any]:
     return read_manifest(path)
 
 
-def load(path: Path, settings: Settings, detect: Callable[[str], Target], runtimes: int = 1) -> Engine:
+def load(path: Path, settings: Settings, detect: Detect, runtimes: int = 1) -> Engine:
     """The engine in ``path``, ready to be called.
 
     Everything is checked before any code of the file is loaded: the seal over all bytes, the
     format, host and device, and the library's own sha256.
 
-    :param detect: the target of this machine by name (``backend.detect(None, settings)``).
+    :param detect: ``detect(name, arch)`` gives this machine as a target (``backend.detect(arch,
+        settings)``); ``arch`` is None, or ``"native"`` for a file that needs all that its maker had.
 
     Raises :class:`~fx2ait_core.errors.ArtifactError` with the reason.
     """
@@ -117,13 +120,13 @@ def weights(path: Path) -> bytes:
     return library[place["offset"] : place["offset"] + place["bytes"]]
 
 
-def check_target(path: Path, wanted: Mapping[str, Any], detect: Callable[[str], Target]) -> None:
+def check_target(path: Path, wanted: Mapping[str, Any], detect: Detect) -> None:
     """Whether this machine runs code for the target that a manifest describes.
 
     Raises :class:`~fx2ait_core.errors.ArtifactError` that names what is missing.
     """
     try:
-        here = detect(str(wanted["name"]))
+        here = detect(str(wanted["name"]), "native" if wanted.get("arch") == "native" else None)
     except Fx2aitError as error:
         raise ArtifactError(
             f"{path} is made for {wanted['name']}, which is not usable here: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from fx2ait_core.sdk import Attributes, Operator, PointwiseExpression, pointwise_operator
@@ -26,10 +27,14 @@ _FLOOR_DIVIDE = (
     "({b} == 0.0f ? {a} / {b} : floorf(({a} - fmodf({a}, {b})) / {b} + 0.5f) - "
     "(fmodf({a}, {b}) != 0.0f && (fmodf({a}, {b}) < 0.0f) != ({b} < 0.0f) ? 1.0f : 0.0f))"
 )
+_TRUNCATE_DIVIDE = "truncf({a} / {b})"
 
 
-def _floor_divide(divisor: str) -> str:
-    return _FLOOR_DIVIDE.replace("{a}", "{0}").replace("{b}", divisor)
+def _division(operator: type[Operator], text: str, divisor: str) -> list[PointwiseExpression]:
+    """``fx::`` has no rounding: CUDA declares C's functions, the compiler of the CPU has them built in."""
+    everywhere = text.replace("{a}", "{0}").replace("{b}", divisor)
+    on_cpu = re.sub(r"(floorf|fmodf|truncf)", r"__builtin_\1", everywhere)
+    return [PointwiseExpression(operator, everywhere), PointwiseExpression(operator, on_cpu, "cpu")]
 
 
 Add = pointwise_operator("elementwise.add", arity=2)
@@ -63,16 +68,16 @@ EXPRESSIONS = [
     PointwiseExpression(Sub, "{0} - {1}"),
     PointwiseExpression(Mul, "{0} * {1}"),
     PointwiseExpression(Div, "{0} / {1}"),
-    PointwiseExpression(DivFloor, _floor_divide("{1}")),
-    PointwiseExpression(DivTrunc, "truncf({0} / {1})"),
+    *_division(DivFloor, _FLOOR_DIVIDE, "{1}"),
+    *_division(DivTrunc, _TRUNCATE_DIVIDE, "{1}"),
     PointwiseExpression(Maximum, "fx::maximum({0}, {1})"),
     PointwiseExpression(Minimum, "fx::minimum({0}, {1})"),
     PointwiseExpression(Pow, "fx::pow({0}, {1})"),
     PointwiseExpression(AddScalar, "{0} + {value}"),
     PointwiseExpression(MulScalar, "{0} * {value}"),
     PointwiseExpression(DivScalar, "{0} / {value}"),
-    PointwiseExpression(DivFloorScalar, _floor_divide("{value}")),
-    PointwiseExpression(DivTruncScalar, "truncf({0} / {value})"),
+    *_division(DivFloorScalar, _FLOOR_DIVIDE, "{value}"),
+    *_division(DivTruncScalar, _TRUNCATE_DIVIDE, "{value}"),
     PointwiseExpression(PowScalar, "fx::pow({0}, {value})"),
     PointwiseExpression(ScalarSub, "{value} - {0}"),
     PointwiseExpression(ScalarPow, "fx::pow({value}, {0})"),
@@ -84,4 +89,4 @@ EXPRESSIONS = [
     PointwiseExpression(Abs, "fx::abs({0})"),
 ]
 
-ARITHMETIC: list[type[Operator]] = [expression.operator for expression in EXPRESSIONS]
+ARITHMETIC: list[type[Operator]] = list(dict.fromkeys(e.operator for e in EXPRESSIONS))

@@ -102,10 +102,12 @@ class CpuBackend(Backend):
         if target.has("avx512f"):
             flags.append("-mprefer-vector-width=512")
         flags += ["-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+        flags.append("-fno-gnu-unique")  # or the library could never be unloaded
         return [*flags, "-Wall", "-Wextra", "-Werror", "-pthread"]
 
     def link_flags(self, target: Target) -> list[str]:
-        return ["-pthread", "-Wl,--no-undefined"]
+        # Two engines in a process share no function, not even one of the C++ library's templates.
+        return ["-pthread", "-Wl,-Bsymbolic,--no-undefined"]
 
 
 def _has(processor: Processor, feature: str) -> bool:

@@ -86,12 +86,13 @@ class CudaBackend(Backend):
         return [
             *["-std=c++17", "-O3", "-gencode", f"arch=compute_{number},code=sm_{number}"],
             *["-Werror", "all-warnings", "--expt-relaxed-constexpr"],
-            *["-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall"],
+            # Unique symbols would keep the library from ever being unloaded.
+            *["-Xcompiler", "-fPIC,-fvisibility=hidden,-fno-gnu-unique,-Wall"],
         ]
 
     def link_flags(self, target: Target) -> list[str]:
         # The runtime inside the engine must not be mistaken for the process's own.
-        return ["-cudart", "static", "-Xlinker", "--exclude-libs,ALL,--no-undefined"]
+        return ["-cudart", "static", "-Xlinker", "-Bsymbolic,--exclude-libs,ALL,--no-undefined"]
 
     def _target(self, arch: str, figures: Mapping[str, object]) -> Target:
         capability = _capability(arch)

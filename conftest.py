@@ -1,0 +1,20 @@
+"""What all tests share: GPU tests are skipped where no GPU can be used."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needs_gpu = [item for item in items if item.get_closest_marker("cuda")]
+    if needs_gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in needs_gpu:
+                item.add_marker(pytest.mark.skip(reason="no usable GPU"))
+    for item in items:
+        if item.get_closest_marker("nvcc") and shutil.which("nvcc") is None:
+            item.add_marker(pytest.mark.skip(reason="no nvcc"))

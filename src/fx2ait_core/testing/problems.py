@@ -1,0 +1,80 @@
+"""Problems for kernels, made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from ..extend.problem import OperandSpec, Problem
+from ..ir.dims import DimRange
+from ..ir.dtypes import DType
+from ..ir.layouts import channels_last, row_major
+from ..ir.operator import NO_ATTRIBUTES, Attributes, Operator
+from ..ir.pointwise import PointwiseProgram
+from ..ir.traits import ChannelsLast
+from ..ir.types import TensorType
+from ..target.target import Target
+
+
+def problem(
+    operator: type[Operator],
+    operands: Sequence[TensorType],
+    attributes: Attributes = NO_ATTRIBUTES,
+    *,
+    target: Target,
+    constants: Collection[int] = (),
+    externals: Collection[int] = (),
+    epilogue: PointwiseProgram | None = None,
+    epilogue_operands: Sequence[TensorType] = (),
+    result_dtype: DType | None = None,
+    symbols: Mapping[str, DimRange] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Problem:
+    """What a kernel of ``operator`` would be asked, with the layouts that its traits ask for.
+
+    :param operands: logical shapes and dtypes; for an operator with ``ChannelsLast`` the operands
+        named there become channels-last, unless they are external, and so do all results.
+    :param constants: positions of operands known ahead of time.
+    :param externals: positions of operands that the caller gives.
+    :param epilogue_operands: one of the result's shape takes the result's layout.
+    :param result_dtype: where it differs from the first operand's.
+    :param sizes: the sizes to choose for, by symbol (default: the largest).
+
+    Raises :class:`~fx2ait_core.errors.IRError` when the operands do not fit the operator.
+    """
+    last = operator.trait(ChannelsLast)
+
+    def laid_out(type: TensorType, channel_fastest: bool) -> TensorType:
+        return type.with_layout(channels_last(type.rank) if channel_fastest else row_major(type.rank))
+
+    types = [
+        laid_out(type, last is not None and index in last.operands and index not in externals)
+        if last is not None
+        else type
+        for index, type in enumerate(operands)
+    ]
+    results = tuple(
+        laid_out(result, last is not None).with_dtype(result_dtype or result.dtype)
+        for result in operator.infer(types, attributes)
+    )
+    names = list(operator.operand_names)
+    names += [f"operand{index}" for index in range(len(names), len(types))]
+    extras = [
+        type.with_layout(results[0].layout) if type.shape == results[0].shape else type
+        for type in epilogue_operands
+    ]
+    symbols = symbols or {}
+    chosen = {name: bounds.max for name, bounds in symbols.items()} | dict(sizes or {})
+    return Problem(
+        kind=operator.kind,
+        attributes=attributes,
+        operands=tuple(
+            OperandSpec(names[i], type, constant=i in constants, external=i in externals)
+            for i, type in enumerate(types)
+        ),
+        epilogue=epilogue or PointwiseProgram(1 + len(extras)),
+        epilogue_operands=tuple(OperandSpec(f"e{i}", type) for i, type in enumerate(extras)),
+        results=results,
+        target=target,
+        symbols=tuple(sorted(symbols.items())),
+        sizes=tuple(sorted(chosen.items())),
+    )
