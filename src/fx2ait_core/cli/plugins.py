@@ -12,6 +12,8 @@ from .installed import installed_plugins
 from .options import JsonOption, MachineOptions
 from .output import show
 
+_NOUNS = {"passes": ("pass", "passes"), "recipes": ("recipe folder", "recipe folders")}
+
 
 @command
 def plugins(options: MachineOptions, json: JsonOption = False) -> None:
@@ -42,7 +44,8 @@ def plugins(options: MachineOptions, json: JsonOption = False) -> None:
 
 def _brought(row: PluginRow) -> str:
     """What a plugin contributes, e.g. ``9 kernels, 1 operator``."""
-    return ", ".join(
-        f"{count} {kind if count != 1 else kind.removesuffix('es' if kind == 'passes' else 's')}"
-        for kind, count in sorted(row.contributions.items())
-    )
+    parts = []
+    for kind, count in sorted(row.contributions.items()):
+        one, many = _NOUNS.get(kind, (kind.removesuffix("s"), kind))
+        parts.append(f"{count} {one if count == 1 else many}")
+    return ", ".join(parts)

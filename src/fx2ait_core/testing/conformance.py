@@ -117,10 +117,11 @@ def sample_attributes(operator: type[Operator]) -> Attributes:
 
     Raises ``TypeError`` where they are no frozen dataclass.
     """
-    kind = getattr(operator, "attribute_type", Attributes)
+    kind: Any = getattr(operator, "attribute_type", Attributes)
     if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise TypeError(f"{kind.__name__} must be a frozen dataclass")
-    return kind(**{field.name: 0.5 for field in dataclasses.fields(kind)})  # type: ignore[no-any-return]
+    attributes: Attributes = kind(**{field.name: 0.5 for field in dataclasses.fields(kind)})
+    return attributes
 
 
 def _expression_faults(
@@ -151,7 +152,13 @@ def _expression_faults(
 
 
 def _compiler_faults(backend: Backend, cases: Sequence[ScalarCase]) -> Iterator[str]:
-    mine = [case for case in cases if case.expression.target in (None, backend.name)]
+    written = {c.expression.operator.kind for c in cases if c.expression.target == backend.name}
+    mine = [
+        case
+        for case in cases
+        if case.expression.target == backend.name
+        or (case.expression.target is None and case.expression.operator.kind not in written)
+    ]
     if not mine:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -17,10 +17,12 @@ from ..emit.launcher import c_type, signature
 from ..errors import BuildError
 from ..extend.contributions import Kernel
 from ..extend.problem import OperandSpec, Problem
-from ..ir.dims import evaluate
+from ..ir.dims import Dim, Shape, evaluate, symbol
 from ..ir.dtypes import DType
 from ..settings import Settings
 from ..target.backend import Backend, header_texts
+from ..target.cpu.backend import CpuBackend
+from ..target.target import Target
 
 _CODES = {DType.float16: 1, DType.float32: 2, DType.int32: 3, DType.int64: 4, DType.bool: 5, DType.bfloat16: 6}
 _GUARD, _MARK = 256, 0xA5  # bytes around each result, and what they hold
@@ -30,6 +32,24 @@ class ExternalTensor(ctypes.Structure):
     """``fx2ait::ExternalTensor``."""
 
     _fields_ = (("data", ctypes.c_void_p), ("dtype", ctypes.c_int), ("strides", ctypes.c_int64 * 8))
+
+
+def cpu_backend() -> Backend:
+    return CpuBackend()
+
+
+def cpu_target() -> Target:
+    """This machine."""
+    return CpuBackend().detect(None, Settings())
+
+
+def dynamic_dim(name: str) -> Dim:
+    return symbol(name)
+
+
+def size_of(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """``shape`` once every dynamic symbol has its size."""
+    return tuple(evaluate(dim, sizes) for dim in shape)
 
 
 @dataclass(frozen=True)
@@ -68,8 +88,9 @@ class LauncherLibrary:
     """
 
     def __init__(
-        self, folder: Path, backend: Backend, entries: Sequence[Launcher], settings: Settings, jobs: int = 2
+        self, folder: Path, backend: Backend, entries: Sequence[Launcher], settings: Settings | None = None
     ) -> None:
+        settings = settings or Settings()
         self.entries = list(entries)
         self.sources = [e.kernel.emit(f"launcher_{i}", e.problem, e.config) for i, e in enumerate(entries)]
         include = folder / "include"
@@ -91,7 +112,7 @@ class LauncherLibrary:
             _checked([compiler.path, *flags, "-c", path, "-o", object_path])
             return object_path
 
-        with ThreadPoolExecutor(jobs) as pool:
+        with ThreadPoolExecutor(settings.jobs) as pool:
             objects = list(pool.map(compile_one, range(len(entries))))
         extra = folder / f"pool{backend.source_suffix}"
         extra.write_text(_POOL if backend.name == "cpu" else "", encoding="utf-8")

@@ -40,15 +40,6 @@ def needs_padding(problem: Problem) -> bool:
     return problem.operands[0].external or any(Geometry.of(problem).padding)
 
 
-def buffer_bytes(problem: Problem, config: DirectConfig) -> int:
-    """Bytes of one worker's padded buffer."""
-    if not needs_padding(problem):
-        return 0
-    g = Geometry.of(problem)
-    size = config.images * g.input_rows(config.strip_rows) * g.padded_columns * g.channels * 4
-    return ceil(size / 256) * 256
-
-
 def blocks(geometry: Geometry, config: DirectConfig, width: int) -> int:
     """Blocks of result channels, over all groups."""
     return geometry.groups * ceil(geometry.group_results / (config.tile_vectors * width))
@@ -161,7 +152,6 @@ def pack_weight(array: np.ndarray, groups: int, block: int, width: int) -> np.nd
 def emit(name: str, problem: Problem, config: DirectConfig) -> KernelSource:
     g = Geometry.of(problem)
     machine = Machine.of(problem.target)
-    workspace = buffer_bytes(problem, config) * machine.threads
     block = config.tile_vectors * machine.width
     text = TEMPLATES.kernel(
         "cpu/conv2d_direct.cpp.jinja",
@@ -170,9 +160,7 @@ def emit(name: str, problem: Problem, config: DirectConfig) -> KernelSource:
         geometry=g,
         config=config,
         width=machine.width,
-        workers=machine.threads,
         padded=needs_padding(problem),
-        workspace=workspace,
         batch=problem.result.shape[0],
         unused_symbols=unused_symbols(problem),
     )
@@ -180,7 +168,6 @@ def emit(name: str, problem: Problem, config: DirectConfig) -> KernelSource:
         text,
         TEMPLATES.headers(*HEADERS),
         {1: lambda array: pack_weight(array, g.groups, block, machine.width)},
-        workspace,
     )
 
 

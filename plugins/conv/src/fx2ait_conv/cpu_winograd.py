@@ -168,7 +168,7 @@ def pack_weight(array: np.ndarray, result_tile: int, block: int) -> np.ndarray:
 
 def emit(name: str, problem: Problem, config: WinogradConfig) -> KernelSource:
     machine = Machine.of(problem.target)
-    workspace = scratch_bytes(problem, config, machine.width) * (1 if config.shared else machine.threads)
+    workspace = scratch_bytes(problem, config, machine.width) if config.shared else 0
     text = TEMPLATES.kernel(
         "cpu/conv2d_winograd.cpp.jinja",
         name,
@@ -176,7 +176,6 @@ def emit(name: str, problem: Problem, config: WinogradConfig) -> KernelSource:
         geometry=Geometry.of(problem),
         config=config,
         width=machine.width,
-        workers=machine.threads,
         workspace=workspace,
         batch=problem.result.shape[0],
         unused_symbols=unused_symbols(problem),

@@ -18,7 +18,7 @@ HEADERS = ("cuda/conv2d_wgmma.cuh", "cuda/wgmma_epilogue.cuh")
 DTYPES = (DType.float16, DType.bfloat16)
 BLOCK = 64
 """Input channels per step of the sum; the packed weight is padded to whole blocks."""
-MOST_CANDIDATES = 12
+MOST_CANDIDATES = 8
 MOST_STAGES = 8
 LAUNCH_US = 1.4
 SHARED_RATE = 222e3
@@ -51,9 +51,8 @@ class Tile:
     def fitted(self, problem: Problem) -> Tile | None:
         """With as many stages as shared memory holds, or None when those are too few."""
         target = problem.target
-        room = min(
-            target["shared_memory_per_block"], target["shared_memory_per_multiprocessor"] // self.resident - 1024
-        )
+        share = target["shared_memory_per_multiprocessor"] // self.resident - 1024  # 1 KiB is the driver's
+        room = min(target["shared_memory_per_block"], share)
         stages = min(MOST_STAGES, (room - 1024 - 256) // self.stage_bytes)  # alignment, barriers
         if stages < 3 or stages * self.stage_bytes < self.partial_bytes:
             return None
@@ -62,7 +61,8 @@ class Tile:
     def __str__(self) -> str:
         teams = f"{self.warpgroups} {'alternating ' if self.alternate else ''}warpgroups"
         splits = f", {self.splits} splits" if self.splits > 1 else ""
-        return f"{self.pixels}x{self.channels}, {teams}, {self.stages} stages, {self.resident} resident{splits}"
+        depth = f"{self.stages} stages, {self.resident} resident"
+        return f"{self.pixels}x{self.channels}, {teams}, {depth}{splits}"
 
 
 TILES = (
@@ -92,7 +92,7 @@ def supports(problem: Problem) -> Decline | None:
         return Decline("the device has no wgmma with tensor copies (sm_90a does)")
     if declined := common_decline(problem, DTYPES, external=False):
         return declined
-    if problem.operands[1].type.dtype.itemsize < 2 or problem.result.dtype not in (*DTYPES, DType.float32):
+    if problem.result.dtype not in (*DTYPES, DType.float32):
         return Decline(f"stores float16, bfloat16 or float32, not {problem.result.dtype}")
     shape = ConvShape.of(problem)
     if shape.groups != 1:
@@ -110,13 +110,14 @@ def _window_decline(shape: ConvShape) -> Decline | None:
         return Decline(f"strides of {shape.stride_h}x{shape.stride_w} exceed 8, the copy engine's limit")
     reach_h, reach_w = (shape.kernel_h - 1) * shape.dilation_h, (shape.kernel_w - 1) * shape.dilation_w
     if max(reach_h, reach_w) > 255:
-        return Decline(f"a window reaching {max(reach_h, reach_w)} pixels exceeds 255, the copy engine's limit")
+        return Decline(f"a window reaching {max(reach_h, reach_w)} pixels exceeds the copy engine's 255")
     corners = (
         -shape.pad_top, -shape.pad_left, shape.pad_bottom - reach_h, shape.pad_right - reach_w,
     )  # fmt: skip
     if not all(-128 <= corner <= 127 for corner in corners):
         return Decline(
-            f"windows from {corners[:2]} to {corners[2:]} beyond the image leave -128..127, the copy engine's limit"
+            f"windows that begin {corners[:2]} before and {corners[2:]} after the image's edges leave the "
+            "copy engine's -128..127"
         )
     return None
 
@@ -157,17 +158,16 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     area = tile.pixels * tile.channels / 8192
 
     products = 2.0 * tile.pixels * tile.channels * BLOCK / (target["fp16_tflops"] * 0.9e6 / multiprocessors)
-    shared = (tile.pixels // 64 * (64 + tile.channels) + tile.pixels + tile.channels) * BLOCK * 2 / SHARED_RATE
+    rows = tile.pixels // 64 * (64 + tile.channels) + tile.pixels + tile.channels
+    shared = rows * BLOCK * 2 / SHARED_RATE
     step = max(resident * products, resident * shared, 0.12 + 0.012 * area)
     step += 0.082 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
     work = ceil(steps(shape) / tile.splits) * step
     finish = 0.025 + 0.89 * area * resident
     if tile.splits > 1:
         finish += 0.86 + 0.43 * tile.splits + 0.3 * area * resident
-    if tile.alternate:
-        run = waves * work + (1 + 0.81 * (waves - 1)) * finish
-    else:
-        run = waves * (work + finish)
+    finishes = 1 + (waves - 1) * (0.81 if tile.alternate else 1.0)
+    run = waves * work + finishes * finish
     return LAUNCH_US + max(run, _traffic_us(problem, shape))
 
 

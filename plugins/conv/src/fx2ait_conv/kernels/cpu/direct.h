@@ -43,33 +43,27 @@ class DirectConvolution {
   static constexpr int64_t kBufferImage = input_rows(S::kStripRows) * kRowFloats;  // floats per image
 
  public:
-  /// Bytes of workspace per worker.
-  static constexpr int64_t kBufferBytes = S::kPadded ? (S::kImages * kBufferImage * 4 + 255) / 256 * 256 : 0;
-
   /// `input` is a `const float*` or, with `kPadded`, an `fx2ait::ExternalTensor`.
   template <class Input>
   static void run(Result* result, const Input& input, const float* weight, const Epilogue& epilogue,
-                  void* workspace, int64_t batch, fx2ait::ThreadPool& pool) {
+                  int64_t batch, fx2ait::ThreadPool& pool) {
     if constexpr (S::kPadded) {
       with_strided<S::kChannels, S::kInputHeight, S::kInputWidth>(input, [&](const auto& strided) {
         static_cast<void>(input);
-        run_items(result, strided, weight, epilogue, workspace, batch, pool);
+        run_items(result, strided, weight, epilogue, batch, pool);
       });
     } else {
-      run_items(result, strided<S::kChannels, S::kInputHeight, S::kInputWidth>(input), weight, epilogue, workspace,
-                batch, pool);
+      run_items(result, strided<S::kChannels, S::kInputHeight, S::kInputWidth>(input), weight, epilogue, batch, pool);
     }
   }
 
  private:
   template <class T>
   static void run_items(Result* result, const StridedInput<T>& input, const float* weight, const Epilogue& epilogue,
-                        void* workspace, int64_t batch, fx2ait::ThreadPool& pool) {
-    // What each worker's buffer holds: items of one strip are neighbours.
-    int64_t held[S::kWorkers];
-    for (int64_t& strip : held) strip = -1;
+                        int64_t batch, fx2ait::ThreadPool& pool) {
     const int64_t items = (batch + S::kImages - 1) / S::kImages * kStrips * kChunks;
-    const auto body = [&](int64_t begin, int64_t end, int worker) {
+    const auto body = [&](int64_t begin, int64_t end, [[maybe_unused]] int worker) {
+      [[maybe_unused]] int64_t held = -1;  // the strip in the buffer: items of one strip are neighbours
       for (int64_t item = begin; item < end; ++item) {
         const int64_t strip = item / kChunks;
         const int64_t image = strip / kStrips * S::kImages;
@@ -79,13 +73,13 @@ class DirectConvolution {
         const float* rows_begin = nullptr;
         int64_t image_stride = kBufferImage;
         if constexpr (S::kPadded) {
-          float* buffer = static_cast<float*>(workspace) + worker * (kBufferBytes / 4);
-          if (held[worker] != strip) {
+          float* buffer = static_cast<float*>(pool.scratch(worker, S::kImages * kBufferImage * 4));
+          if (held != strip) {
             for (int64_t i = 0; i < images; ++i) {
               fill_padded_rows<S::kChannels, S::kInputHeight, S::kInputWidth, kColumns, S::kPadLeft>(
                   buffer + i * kBufferImage, input, image + i, row * S::kStrideY - S::kPadTop, input_rows(rows));
             }
-            held[worker] = strip;
+            held = strip;
           }
           rows_begin = buffer;
         } else {
@@ -102,7 +96,7 @@ class DirectConvolution {
         }
       }
     };
-    pool.parallel_for(items, body, S::kWorkers);
+    pool.parallel_for(items, body);
   }
 
   /// One block of channels on the rows of a strip; `pixel` numbers the strip's first result pixel.

@@ -43,17 +43,16 @@ class WinogradConvolution {
   /// Bytes of the matrices of one set of tiles.
   static constexpr int64_t kScratchBytes = (kPositions * (kInputMatrix + kProductMatrix) * 4 + 255) / 256 * 256;
 
-  static void run(Result* result, const float* input, const float* weight, const Epilogue& epilogue, void* workspace,
-                  int64_t batch, fx2ait::ThreadPool& pool) {
+  static void run(Result* result, const float* input, const float* weight, const Epilogue& epilogue,
+                  [[maybe_unused]] void* workspace, int64_t batch, fx2ait::ThreadPool& pool) {
     const int64_t tiles = batch * kImageTiles;
-    float* scratch = static_cast<float*>(workspace);
     if constexpr (S::kShared) {
       for (int64_t first = 0; first < tiles; first += S::kTiles) {
-        run_shared(result, input, weight, epilogue, scratch, first, count_tiles(tiles, first), pool);
+        run_shared(result, input, weight, epilogue, static_cast<float*>(workspace), first, count_tiles(tiles, first), pool);
       }
     } else {
       const auto body = [&](int64_t begin, int64_t end, int worker) {
-        float* inputs = scratch + worker * (kScratchBytes / 4);
+        float* inputs = static_cast<float*>(pool.scratch(worker, kScratchBytes));
         float* products = inputs + kPositions * kInputMatrix;
         for (int64_t first = begin * S::kTiles; first < end * S::kTiles && first < tiles; first += S::kTiles) {
           const int64_t count = count_tiles(tiles, first);
@@ -68,7 +67,7 @@ class WinogradConvolution {
           }
         }
       };
-      pool.parallel_for((tiles + S::kTiles - 1) / S::kTiles, body, S::kWorkers);
+      pool.parallel_for((tiles + S::kTiles - 1) / S::kTiles, body);
     }
   }
 

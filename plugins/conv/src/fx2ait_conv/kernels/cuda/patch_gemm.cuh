@@ -73,26 +73,14 @@ struct PatchTile {
 
 namespace detail {
 
-__device__ __forceinline__ uint32_t read_word(uint32_t shared) {
-  uint32_t word;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(shared) : "memory");
-  return word;
-}
-
-__device__ __forceinline__ uint32_t read_half_word(uint32_t shared) {
-  unsigned short word;
-  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(word) : "r"(shared) : "memory");
-  return word;
-}
-
 /// Two neighbours in k of the pixel whose corner of the patch is at `corner`.
 template <bool Paired>
 __device__ __forceinline__ uint32_t read_pair(uint32_t corner, uint2 entry) {
   if constexpr (Paired) {
-    return read_word(corner + entry.x) & entry.y;
+    return fx2ait::load_shared_32(corner + entry.x) & entry.y;
   } else {
-    const uint32_t low = read_half_word(corner + (entry.x & 0xffffu));
-    const uint32_t high = read_half_word(corner + (entry.x >> 16));
+    const uint32_t low = fx2ait::load_shared_16(corner + (entry.x & 0xffffu));
+    const uint32_t high = fx2ait::load_shared_16(corner + (entry.x >> 16));
     return (low | high << 16) & entry.y;
   }
 }

@@ -66,11 +66,13 @@ struct Average {
   static __device__ __forceinline__ float combine(float a, float b) { return a + b; }
   template <class Rows, class Columns>
   static __device__ __forceinline__ float scale(int row, int column) {
-    if constexpr (Kind == Divisor::given) return static_cast<float>(Given);
-    if constexpr (Kind == Divisor::padded) {
+    if constexpr (Kind == Divisor::given) {
+      return static_cast<float>(Given);
+    } else if constexpr (Kind == Divisor::padded) {
       return static_cast<float>(Rows::padded_count(row) * Columns::padded_count(column));
+    } else {
+      return static_cast<float>(max(1, Rows::valid_count(row) * Columns::valid_count(column)));
     }
-    return static_cast<float>(max(1, Rows::valid_count(row) * Columns::valid_count(column)));
   }
   static __device__ __forceinline__ float finish(float sum, float divisor) { return sum / divisor; }
 };

@@ -9,18 +9,25 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace fx2ait {
 
 class ThreadPool {
  public:
   /// `threads` counts the calling thread, so `threads - 1` are started; below 1 means 1.
-  explicit ThreadPool(int threads) : size_(threads > 1 ? threads : 1) {
+  explicit ThreadPool(int threads) : size_(threads > 1 ? threads : 1), scratch_(size_) {
     try {
       for (int worker = 1; worker < size_; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
     } catch (...) {
@@ -32,7 +39,10 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  ~ThreadPool() { stop(); }
+  ~ThreadPool() {
+    stop();
+    for (Scratch& scratch : scratch_) std::free(scratch.data);
+  }
 
   /// Threads that take part in a loop, the caller included.
   int size() const { return size_; }
@@ -48,11 +58,11 @@ class ThreadPool {
   void parallel_for(int64_t count, Body&& body, int max_workers = std::numeric_limits<int>::max()) {
     if (count <= 0) return;
     const int workers = max_workers < size_ ? max_workers : size_;
+    const std::lock_guard<std::mutex> turn(turn_);
     if (workers <= 1 || count == 1) {
       call(body, 0, count, 0);
       return;
     }
-    const std::lock_guard<std::mutex> turn(turn_);
     using Callable = std::remove_reference_t<Body>;
     const auto invoke = [](void* context, int64_t begin, int64_t end, int worker) {
       call(*static_cast<Callable*>(context), begin, end, worker);
@@ -60,7 +70,37 @@ class ThreadPool {
     run(Loop{const_cast<void*>(static_cast<const void*>(&body)), invoke, count, chunk_size(count, workers), workers});
   }
 
+  /// At least `bytes` of memory for the body that runs as worker number `worker`, aligned to 256
+  /// bytes. It is the same memory in every loop, so it is warm in the worker's cache; contents are
+  /// what the last body left, zero at first. Loops of one kernel must not rely on it in between.
+  ///
+  /// Only a body with a third parameter knows its number. Throws `std::bad_alloc`.
+  void* scratch(int worker, int64_t bytes) {
+    Scratch& scratch = scratch_[worker];
+    if (scratch.bytes < bytes) scratch.grow(bytes);
+    return scratch.data;
+  }
+
  private:
+  struct alignas(64) Scratch {
+    void* data = nullptr;
+    int64_t bytes = 0;
+
+    void grow(int64_t wanted) {
+      constexpr int64_t kPage = 2 << 20;  // large pages spare the address translation
+      const int64_t rounded = (wanted + kPage - 1) / kPage * kPage;
+      std::free(data);
+      bytes = 0;
+      data = std::aligned_alloc(kPage, rounded);
+      if (data == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+      madvise(data, rounded, MADV_HUGEPAGE);
+#endif
+      std::memset(data, 0, rounded);
+      bytes = rounded;
+    }
+  };
+
   struct Loop {
     void* context;
     void (*invoke)(void* context, int64_t begin, int64_t end, int worker);
@@ -173,6 +213,7 @@ class ThreadPool {
   }
 
   const int size_;
+  std::vector<Scratch> scratch_;
   std::vector<std::thread> threads_;
   std::mutex turn_;   // held by the loop under way
   std::mutex sleep_;  // guards wake_ and failure_

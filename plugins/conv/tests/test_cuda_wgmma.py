@@ -1,0 +1,219 @@
+"""The Hopper convolution without a GPU: what it accepts, how it chooses, packs and compiles."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+from fx2ait_conv import cuda_wgmma
+from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, TILES, configurations, pack_weight
+from fx2ait_conv.operators import Conv2d, Conv2dAttributes
+from fx2ait_core.sdk import (
+    Decline,
+    DimRange,
+    DType,
+    OperandSpec,
+    PointwiseProgram,
+    PointwiseStep,
+    Problem,
+    Target,
+    channels_last,
+    tensor_type,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+NVCC = shutil.which("nvcc")
+H100 = Target(
+    "cuda",
+    "sm_90a",
+    compute_dtypes=(DType.float16, DType.bfloat16),
+    features=frozenset({"mma_sync", "cp_async", "wgmma", "tma"}),
+    properties={
+        "c_types": {DType.float16: "__half", DType.bfloat16: "__nv_bfloat16", DType.float32: "float"},
+        "launch_context": "cudaStream_t stream",
+        "device_function": "__device__ __forceinline__",
+        "unroll": "#pragma unroll",
+        "multiprocessors": 132,
+        "shared_memory_per_block": 232448,
+        "shared_memory_per_multiprocessor": 233472,
+        "l2_bytes": 50 << 20,
+        "memory_gbps": 3000.0,
+        "fp16_tflops": 989.0,
+    },
+)
+
+
+def make_problem(
+    channels: int = 64,
+    size: int = 56,
+    out_channels: int = 64,
+    kernel: int = 3,
+    batch: int = 256,
+    dtype: DType = DType.float16,
+    result: DType | None = None,
+    target: Target = H100,
+    **attributes: Any,
+) -> Problem:
+    """A convolution with bias, residual and ReLU over a batch of 1 to 512."""
+    symbol = sympy.Symbol("batch", integer=True, positive=True)
+    geometry = Conv2dAttributes(**{"padding": (kernel // 2,) * 4, **attributes})
+    layout = channels_last(4)
+    source = tensor_type((symbol, channels, size, size), dtype, layout)
+    weight = tensor_type((out_channels, channels // geometry.groups, kernel, kernel), dtype)
+    (inferred,) = Conv2d.infer([source, weight], geometry)
+    output = inferred.with_layout(layout)
+    steps = (
+        PointwiseStep("add", "({0} + {1})", (0, 1)),
+        PointwiseStep("add", "({0} + {1})", (3, 2)),
+        PointwiseStep("relu", "fx::maximum({0}, 0.0f)", (4,)),
+    )
+    return Problem(
+        kind=Conv2d.kind,
+        attributes=geometry,
+        operands=(OperandSpec("input", source), OperandSpec("weight", weight, constant=True)),
+        epilogue=PointwiseProgram(3, steps),
+        epilogue_operands=(
+            OperandSpec("bias", tensor_type((out_channels, 1, 1), DType.float32), constant=True),
+            OperandSpec("residual", output),
+        ),
+        results=(output.with_dtype(result or dtype),),
+        target=target,
+        symbols=(("batch", DimRange(1, 512)),),
+        sizes=(("batch", batch),),
+    )
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        make_problem(),
+        make_problem(8, 17, 40, 7, stride=(2, 3), padding=(0, 3, 2, 1)),
+        make_problem(72, 20, 8, 3, dilation=(2, 5), dtype=DType.bfloat16, result=DType.float32),
+    ],
+)
+def test_supported(problem: Problem) -> None:
+    assert CONV2D_WGMMA.supports(problem) is None
+    assert CONV2D_WGMMA.candidates(problem)
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (make_problem(target=replace(H100, features=frozenset({"mma_sync"}))), "wgmma"),
+        (make_problem(channels=12), "multiples of 8"),
+        (make_problem(out_channels=20), "multiples of 8"),
+        (make_problem(groups=2), "groups must be 1"),
+        (make_problem(stride=(9, 1)), "exceed 8"),
+        (make_problem(size=600, dilation=(1, 128)), "255"),
+        (make_problem(padding=(129, 0, 0, 0)), "-128..127"),
+        (make_problem(dtype=DType.float32), "float32"),
+        (make_problem(result=DType.int32), "int32"),
+    ],
+)
+def test_declined_with_reason(problem: Problem, reason: str) -> None:
+    declined = CONV2D_WGMMA.supports(problem)
+    assert isinstance(declined, Decline)
+    assert reason in declined.reason
+
+
+@given(
+    batch=st.integers(1, 512),
+    channels=st.sampled_from([8, 24, 64, 512]),
+    out_channels=st.sampled_from([8, 40, 64, 1000]),
+    size=st.integers(1, 60),
+)
+def test_candidates_fit_the_device(batch: int, channels: int, out_channels: int, size: int) -> None:
+    problem = make_problem(channels, size, out_channels, 1, batch)
+    found = CONV2D_WGMMA.candidates(problem)
+    assert 1 <= len(found) <= cuda_wgmma.MOST_CANDIDATES
+    assert [c.estimate_us for c in found] == sorted(c.estimate_us for c in found)
+    for tile in (c.config for c in found):
+        block = tile.stages * tile.stage_bytes + 1024 + 256
+        assert block <= H100["shared_memory_per_block"]
+        assert tile.resident * (block + 1024) <= H100["shared_memory_per_multiprocessor"]
+        assert tile.splits <= cuda_wgmma.steps(cuda_wgmma.ConvShape.of(problem))
+
+
+def test_small_batches_split_and_large_ones_do_not() -> None:
+    small = CONV2D_WGMMA.candidates(make_problem(512, 7, 512, batch=1))[0].config
+    large = CONV2D_WGMMA.candidates(make_problem(512, 7, 512, batch=256))[0].config
+    assert small.splits > 1
+    assert large.splits == 1
+
+
+@given(out_channels=st.integers(1, 9), channels=st.integers(1, 130), height=st.integers(1, 3), width=st.integers(1, 3))
+def test_packing_keeps_every_weight(out_channels: int, channels: int, height: int, width: int) -> None:
+    weight = np.random.default_rng().normal(size=(out_channels, channels, height, width))
+    packed = pack_weight(weight, DType.float16)
+    blocks = -(-channels // 64)
+    assert packed.shape == (height * width * blocks, out_channels, 64)
+    assert packed.dtype == np.float16
+    expected = weight.astype(np.float16)
+    for c in (0, channels // 2, channels - 1):
+        for row, column in ((0, 0), (height - 1, width - 1)):
+            step = (row * width + column) * blocks + c // 64
+            np.testing.assert_array_equal(packed[step, :, c % 64], expected[:, c, row, column])
+    assert np.count_nonzero(packed) == np.count_nonzero(expected)
+
+
+def test_emission_is_deterministic_and_names_the_launcher() -> None:
+    problem = make_problem()
+    config = CONV2D_WGMMA.candidates(problem)[0].config
+    first, second = (CONV2D_WGMMA.emit("conv_a", problem, config) for _ in range(2))
+    assert first.text == second.text
+    assert "void conv_a(" in first.text
+    assert first.workspace == 0
+    assert set(first.headers) == {"fx2ait_conv/conv2d_wgmma.cuh", "fx2ait_conv/wgmma_epilogue.cuh"}
+
+
+def compile_kernel(problem: Problem, config: Any, folder: Path) -> str:
+    """The assembler's report for a generated source, compiled with warnings as errors."""
+    source = CONV2D_WGMMA.emit("conv", problem, config)
+    (folder / "conv.cu").write_text(source.text)
+    for name, text in source.headers.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    core = Path(str(files("fx2ait_core")))
+    command = [str(NVCC), "-std=c++17", "-O3", "-gencode", "arch=compute_90a,code=sm_90a", "-Xptxas", "-v"]
+    command += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra", f"-I{folder}"]
+    command += [f"-I{core / 'emit/include'}", f"-I{core / 'target/cuda/include'}"]
+    command += ["-c", str(folder / "conv.cu"), "-o", str(folder / "conv.o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr + done.stdout
+
+
+def assert_no_spills(report: str) -> None:
+    assert re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report) == [("0", "0")], report
+
+
+@pytest.mark.nvcc
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.parametrize(("dtype", "result"), [(DType.float16, DType.float16), (DType.bfloat16, DType.float32)])
+def test_best_candidate_compiles_without_warnings_or_spills(dtype: DType, result: DType, tmp_path: Path) -> None:
+    problem = make_problem(dtype=dtype, result=result)
+    assert_no_spills(compile_kernel(problem, CONV2D_WGMMA.candidates(problem)[0].config, tmp_path))
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("splits", [1, 8])
+def test_every_tile_compiles_without_warnings_or_spills(tile: Any, splits: int, tmp_path: Path) -> None:
+    problem = make_problem(512, 7, 512, batch=1)
+    if splits > 1 and tile.alternate:
+        pytest.skip("alternating warpgroups do not split sums")
+    fitted = replace(tile, splits=splits).fitted(problem)
+    assert fitted is not None
+    assert fitted in set(configurations(problem)) or splits > 1
+    assert_no_spills(compile_kernel(problem, fitted, tmp_path))

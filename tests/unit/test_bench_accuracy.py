@@ -1,0 +1,163 @@
+"""Figures of accuracy, and verification with its negative control."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from fx2ait_core.bench.accuracy import Errors, compare, relative_l2, tensors, worst
+from fx2ait_core.bench.calibrate import calibrated
+from fx2ait_core.bench.verify import Limits, verify
+from fx2ait_core.errors import VerificationError
+
+
+class Small(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 6, 3)
+        self.norm = torch.nn.BatchNorm2d(6)
+        self.drop = torch.nn.Dropout(0.5)
+        self.head = torch.nn.Linear(6 * 36, 5)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(self.drop(self.norm(self.stem(image))).flatten(1))
+
+
+class Pretender:
+    """An engine that runs a module, right or wrong, and remembers the batches it was given."""
+
+    def __init__(self, model: torch.nn.Module, low: int = 1, high: int = 8, size: int | str = "batch") -> None:
+        self.model = model
+        self.batches: list[int] = []
+        self.manifest: dict[str, Any] = {
+            "name": "small",
+            "precision": "float32",
+            "target": {"name": "cpu", "arch": "x86-64"},
+            "symbols": {"batch": {"min": low, "max": high}} if size == "batch" else {},
+            "inputs": [{"name": "image", "shape": [size, 3, 8, 8], "dtype": "float32"}],
+            "plugins": {},
+        }
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        self.batches.append(inputs[0].shape[0])
+        return self.model(*inputs)
+
+
+@pytest.fixture
+def model() -> torch.nn.Module:
+    return calibrated(Small(), [(torch.randn(16, 3, 8, 8) * 2 + 1,) for _ in range(2)])
+
+
+def test_relative_l2_against_hand_figures() -> None:
+    assert relative_l2(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 0.0])) == pytest.approx(4 / 3)
+    assert relative_l2(torch.zeros(3), torch.zeros(3)) == 0
+    assert relative_l2(torch.ones(3), torch.zeros(3)) == math.inf
+    assert relative_l2(torch.tensor([math.nan]), torch.ones(1)) == math.inf
+    assert relative_l2(torch.ones(2), torch.ones(3)) == math.inf
+    assert relative_l2(torch.ones(2, dtype=torch.float16) * 1.5, torch.ones(2).double()) == pytest.approx(0.5)
+
+
+def test_compare_takes_the_worst_output_and_counts_agreement() -> None:
+    reference = torch.tensor([[1.0, 2.0], [4.0, 3.0]])
+    answer = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    errors = compare([answer, torch.ones(3)], [reference, torch.ones(3)])
+    assert errors.top1_agreement == 0.5
+    assert errors.max_absolute == 1.0
+    assert errors.relative_l2 == pytest.approx(math.sqrt(2 / 30))
+    assert compare([answer], [reference, reference]).relative_l2 == math.inf
+    assert compare([answer[:1]], [reference]).max_absolute == math.inf
+    assert compare([torch.full((1, 2), math.nan)], [reference[:1]]).max_absolute == math.inf
+
+
+def test_worst_weighs_agreement_by_samples() -> None:
+    errors = worst([(Errors(0.1, 1.0, 1.0), 1), (Errors(0.2, 0.5, 0.5), 3)])
+    assert errors == Errors(0.2, 1.0, pytest.approx(0.625))
+    assert worst([(Errors(0.1, 1.0, None), 1)]).top1_agreement is None
+
+
+def test_tensors_flattens_what_models_return() -> None:
+    a, b = torch.zeros(1), torch.ones(1)
+    assert len(tensors({"x": a, "rest": [b, (a, b)], "note": 3})) == 4
+
+
+def test_calibration_copies_and_measures() -> None:
+    original = Small()
+    before = copy.deepcopy(original.state_dict())
+    data = [(torch.randn(64, 3, 8, 8) * 3 + 2,) for _ in range(3)]
+    made = calibrated(original, data)
+    assert original.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in original.state_dict().items())
+    assert not made.training
+    assert made.norm.momentum == original.norm.momentum
+    with torch.no_grad():
+        seen = torch.cat([made.stem(batch[0]) for batch in data])
+    torch.testing.assert_close(made.norm.running_mean, seen.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(made.norm.running_var, seen.var((0, 2, 3)), rtol=2e-2, atol=1e-3)
+    assert not torch.equal(made.norm.weight, original.norm.weight)
+
+
+def test_a_faithful_engine_passes_at_several_batches(model: torch.nn.Module) -> None:
+    engine = Pretender(model)
+    state = copy.deepcopy(model.state_dict())
+    report = verify(engine, model, samples=12)
+    assert engine.batches == [1, 8, 3]
+    assert report.samples == 12
+    assert report.passed
+    assert report.reference == "float64"
+    assert 0 < report.engine.relative_l2 < 1e-5
+    assert 0 < report.pytorch.relative_l2 < 1e-5
+    assert report.engine.top1_agreement == 1.0
+    report.raise_if_failed()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_fixed_and_narrow_batches_are_respected(model: torch.nn.Module) -> None:
+    fixed = Pretender(model, size=5)
+    assert verify(fixed, model, samples=8).samples == 10
+    assert fixed.batches == [5, 5]
+    narrow = Pretender(model, low=4, high=6)
+    verify(narrow, model, samples=8)
+    assert narrow.batches == [4, 4]
+
+
+@pytest.mark.parametrize("fault", ["statistics", "weights", "another model", "shape", "not a number"])
+def test_a_wrong_engine_fails(model: torch.nn.Module, fault: str) -> None:
+    """The negative control: faults of the kinds that compilers make are seen."""
+    wrong: Any = copy.deepcopy(model)
+    with torch.no_grad():
+        if fault == "statistics":  # as if running statistics had their defaults
+            wrong.norm.running_mean.zero_()
+            wrong.norm.running_var.fill_(1)
+        elif fault == "weights":
+            wrong.head.weight[0] *= 1.2
+        elif fault == "another model":
+            wrong = calibrated(Small(), [(torch.randn(16, 3, 8, 8),)])
+    engine = Pretender(wrong)
+    if fault == "shape":
+        engine.model = lambda image: wrong(image)[:, :4]  # type: ignore[assignment]
+    if fault == "not a number":
+        engine.model = lambda image: wrong(image) * math.nan  # type: ignore[assignment]
+    report = verify(engine, model, samples=8)
+    assert not report.passed
+    with pytest.raises(VerificationError, match=r"small on cpu at fp32 .* relative L2 error .* is above 0\.01"):
+        report.raise_if_failed()
+
+
+def test_each_limit_is_checked_by_itself() -> None:
+    errors = Errors(relative_l2=0.005, max_absolute=0.5, top1_agreement=0.9)
+    assert Limits().violations(errors) == ()
+    assert "relative" in Limits(max_relative_error=0.001).violations(errors)[0]
+    assert "absolute" in Limits(max_absolute_error=0.1).violations(errors)[0]
+    assert "agreement" in Limits(min_top1_agreement=0.95).violations(errors)[0]
+    nothing = Errors(0.0, 0.0, None)
+    assert "no output has the shape" in Limits(min_top1_agreement=0.5).violations(nothing)[0]
+    assert Limits().violations(Errors(math.nan, 0.0, None))
+
+
+def test_given_inputs_are_used(model: torch.nn.Module) -> None:
+    engine = Pretender(model)
+    report = verify(engine, model, inputs=[torch.randn(3, 3, 8, 8)])
+    assert engine.batches == [3]
+    assert report.samples == 3
