@@ -149,12 +149,17 @@ def make_plan(target: Target, name: str = "scale and increment") -> Plan:
             f"test.{name}", NO_ATTRIBUTES, operands, PointwiseProgram(1), (), (result,), target, symbols
         )
         source = KernelSource(text.format(signature=signature(f"{name}_kernel", problem)), workspace=4)
-        return PlannedKernel(f"{name}_kernel", f"plain_{name}", "fx2ait-test", "Config(x=1)", "cached", 1.5, source, problem)
+        return PlannedKernel(
+            f"{name}_kernel", f"plain_{name}", "fx2ait-test", "Config(x=1)", "cached", 1.5, source, problem
+        )
 
     scale = kernel(
         "scale",
         _TEXTS[target.name][0],
-        (OperandSpec("x", outside, external=True), OperandSpec("weight", tensor_type((3,), compute), constant=True)),
+        (
+            OperandSpec("x", outside, external=True),
+            OperandSpec("weight", tensor_type((3,), compute), constant=True),
+        ),
         inside,
     )
     increment = kernel("increment", _TEXTS[target.name][1], (OperandSpec("x", inside),), outside)
@@ -198,18 +203,18 @@ def make_plan(target: Target, name: str = "scale and increment") -> Plan:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plan_of() -> Callable[..., Plan]:
     return make_plan
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cpu_target() -> tuple[Backend, Target]:
     backend = CpuBackend()
     return backend, backend.detect(None, Settings(threads=2))
 
 
-@pytest.fixture(params=["sm_80", "sm_90a"])
+@pytest.fixture(scope="session", params=["sm_80", "sm_90a"])
 def cuda_target(request: pytest.FixtureRequest) -> tuple[Backend, Target]:
     backend = CudaBackend()
     return backend, backend.detect(request.param, Settings())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import torch
 
 from . import builtin
 from .build.library import BuiltLibrary, build
-from .build.toolchain import find_compiler
+from .build.library import Progress as BuildProgress
 from .capture import BATCH, capture
 from .emit.source_tree import SourceTree
 from .emit.emit import emit
@@ -31,12 +31,12 @@ from .plan.plan import Plan
 from .plan.planner import plan
 from .runtime import artifact
 from .runtime.engine import Engine
-from .runtime.measure import measurer
+from .runtime.measure import measurer, tuning_device
 from .settings import Settings
 from .target.backend import Backend
 from .target.target import Target
 from .tune.cache import TuningCache
-from .tune.offers import Choice, Device, Offer
+from .tune.offers import Choice, Offer
 from .tune.selection import select_all
 
 PRECISIONS = {"fp32": DType.float32, "fp16": DType.float16, "bf16": DType.bfloat16}
@@ -188,7 +188,7 @@ def lower_model(
     )
     normalize(captured.graph)
     progress.stage("lower")
-    graph = lower(partition(captured, plugins.registry, plugins.hint))
+    graph = lower(partition(captured, plugins.registry, plugins.install_hint))
     progress.stage("optimize")
     passes = [contribution.value for contribution in plugins.registry.passes]
     run_passes(graph, passes, PassContext(machine, dtype, plugins.registry), dump=dump_ir)
@@ -200,9 +200,10 @@ def plan_model(
 ) -> Plan:
     """Choose kernels, by measurement or by estimate, and place everything in memory."""
     progress.stage("tune" if measured else "plan")
-    compiler = find_compiler(lowered.backend.source_suffix, settings)
-    device = Device(lowered.target.device or lowered.target.arch, compiler.identity)
-    measure = measurer(lowered.backend, lowered.target, settings, progress.units) if measured else None
+    backend, machine = lowered.backend, lowered.target
+    device = tuning_device(backend, machine, settings)
+    report = _unit_reporter(progress)
+    measure = measurer(backend, machine, settings, report) if measured else None
     with TuningCache.open(settings.cache_dir) as cache:
 
         def select(requests: Sequence[tuple[Problem, Sequence[Offer]]]) -> Sequence[Choice]:
@@ -221,13 +222,11 @@ def plan_model(
 
 def build_tree(tree: SourceTree, lowered: Lowered, settings: Settings, progress: Progress) -> BuiltLibrary:
     """Compile and link, or take the library from the cache."""
-    return build(
-        tree,
-        lowered.backend,
-        lowered.target,
-        settings,
-        lambda state: progress.units(state.done, state.total, state.unit),
-    )
+    return build(tree, lowered.backend, lowered.target, settings, _unit_reporter(progress))
+
+
+def _unit_reporter(progress: Progress) -> Callable[[BuildProgress], None]:
+    return lambda state: progress.units(state.done, state.total, state.unit)
 
 
 def load(path: Path | str, *, settings: Settings | None = None) -> Engine:

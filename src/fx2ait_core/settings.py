@@ -53,7 +53,7 @@ class Settings:
     cuda_home: Path | None = None
     tune: bool = True
     keep_sources: bool = False
-    search_path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath))
+    search_path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath), repr=False)
     cxx: str | None = None
 
     def __post_init__(self) -> None:

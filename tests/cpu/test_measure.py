@@ -16,7 +16,7 @@ from fx2ait_core.ir.dtypes import DType
 from fx2ait_core.ir.fused import FusedPointwise, ProgramAttributes
 from fx2ait_core.ir.layouts import channels_last
 from fx2ait_core.ir.operator import NO_ATTRIBUTES
-from fx2ait_core.ir.pointwise import PointwiseProgram
+from fx2ait_core.ir.pointwise import PointwiseProgram, PointwiseStep
 from fx2ait_core.ir.types import tensor_type
 from fx2ait_core.runtime.harness import measured_tree
 from fx2ait_core.runtime.measure import measurer, tuning_device
@@ -48,7 +48,8 @@ WAIT = """
 """
 CHECK = """
   if (batch != 4) throw fx2ait::Error("wrong batch");
-  if (x.dtype != fx2ait::DType::float32 || x.strides[0] != 6 || x.strides[2] != 1) throw fx2ait::Error("wrong x");
+  if (x.dtype != fx2ait::DType::float32) throw fx2ait::Error("wrong dtype");
+  if (x.strides[0] != 6 || x.strides[1] != 3 || x.strides[2] != 1) throw fx2ait::Error("wrong strides");
   for (int i = 0; i < 7; ++i) if (weight[i] != static_cast<float>(i)) throw fx2ait::Error("wrong weight");
   if (*static_cast<const int*>(workspace) != 0) throw fx2ait::Error("dirty workspace");
   for (const void* p : {static_cast<const void*>(result), x.data, static_cast<const void*>(weight),
@@ -83,7 +84,7 @@ def problem(target):
         "test.kind",
         NO_ATTRIBUTES,
         operands,
-        PointwiseProgram(2),
+        PointwiseProgram(2, (PointwiseStep("test.mul", "{0} * {1}", (0, 1)),)),
         (scale,),
         (image,),
         target,
@@ -135,7 +136,7 @@ def test_times_are_true_and_failures_are_results(settings, target):
     results = list(measurer(CpuBackend(), target, settings, seen.append)(jobs_of(problem(target), bodies)))
     assert 300 <= results[0] < 450 and 900 <= results[3] < 1200
     assert results[1] == Failed("I refuse")
-    assert isinstance(results[2], Failed) and "error" in results[2].reason and "kernel.cpp" in results[2].reason
+    assert isinstance(results[2], Failed) and "kernel.cpp" in results[2].reason
     assert [(p.done, p.total) for p in seen if p.stage == "measure"] == [(n, 4) for n in range(1, 5)]
     compiled = [p.unit for p in seen if p.stage == "compile"]
     assert sum("caller.cpp" in unit for unit in compiled) <= 1, "one caller serves all candidates"
@@ -147,7 +148,7 @@ def test_the_whole_way_to_a_choice(settings, target):
     device = tuning_device(CpuBackend(), target, settings)
     measure = measurer(CpuBackend(), target, settings)
     cache = TuningCache(None)
-    with pytest.warns(RuntimeWarning, match=r"test 2 is skipped for test\.kind: Compiling kernel\.cpp.* failed"):
+    with pytest.warns(RuntimeWarning, match=r"test 2 is skipped for test\.kind: Compiling kernel\.cpp"):
         choice = select(asked, offers, measure, cache, device)
     assert (choice.candidate.config, choice.choice) == (1, "measured")
     assert select(asked, offers, None, cache, device).choice == "cached"
@@ -155,8 +156,8 @@ def test_the_whole_way_to_a_choice(settings, target):
 
 def test_a_packing_that_fails_is_the_candidate_s_failure(settings, target):
     (job,) = jobs_of(problem(target), [CHECK])
-    bad = dataclasses.replace(job, source=dataclasses.replace(job.source, packings={1: lambda array: array / None}))
-    (result,) = measurer(CpuBackend(), target, settings)([bad])
+    source = dataclasses.replace(job.source, packings={1: lambda array: array / None})
+    (result,) = measurer(CpuBackend(), target, settings)([dataclasses.replace(job, source=source)])
     assert isinstance(result, Failed) and "packing" in result.reason and "TypeError" in result.reason
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,7 +202,7 @@ def test_the_record_has_the_published_form() -> None:
 
 
 def test_plain_data_is_always_json() -> None:
-    value = {1: float("inf"), "path": Path("a"), "set": {2, 1}, "error": ValueError("x"), "n": SimpleNamespace}
+    value = {1: float("inf"), "path": Path("a"), "set": {2, 1}, "error": ValueError("x"), "n": object}
     assert json.loads(json.dumps(plain(value)))["1"] == "inf"
     assert byte_count(999) == "999 B"
     assert byte_count(12_345_678) == "12.3 MB"

@@ -68,8 +68,14 @@ def test_whether_code_runs_here_is_told(monkeypatch):
 
 def test_the_system_is_read_and_its_gaps_are_filled(tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text("processor : 0\nmodel name : Some CPU\nflags : fpu avx2\n\nprocessor : 1\nflags : none\n")
-    for index, level, kind, size in ((0, 1, "Data", "32K"), (1, 1, "Instruction", "64K"), (2, 2, "Unified", "2M")):
+    cpuinfo.write_text(
+        "processor : 0\nmodel name : Some CPU\nflags : fpu avx2\n\nprocessor : 1\nflags : none\n"
+    )
+    for index, level, kind, size in (
+        (0, 1, "Data", "32K"),
+        (1, 1, "Instruction", "64K"),
+        (2, 2, "Unified", "2M"),
+    ):
         folder = tmp_path / "cache" / f"index{index}"
         folder.mkdir(parents=True)
         for name, value in (("level", level), ("type", kind), ("size", size)):
@@ -129,7 +135,9 @@ def test_an_architecture_can_be_named_without_a_gpu(monkeypatch):
 
 def test_without_a_gpu_an_architecture_must_be_named(monkeypatch):
     monkeypatch.setattr(cuda_backend, "first_device", no_device)
-    with pytest.raises(TargetError, match=r"there is none; get one; or name an architecture, e.g. --arch sm_90a"):
+    with pytest.raises(
+        TargetError, match=r"there is none; get one; or name an architecture, e.g. --arch sm_90a"
+    ):
         CudaBackend().detect(None, SETTINGS)
     assert CudaBackend().available(SETTINGS) == "there is none; get one"
 

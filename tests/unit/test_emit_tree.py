@@ -74,7 +74,14 @@ def test_the_model_lists_launches_by_node_in_order(plan, backend):
 def test_each_kernel_file_says_what_it_is(plan, backend):
     head = emit(plan, backend).text("kernels/scale_kernel.cpp").split("\n\n")[0]
     assert all(line.startswith("//") for line in head.splitlines())
-    for part in ("test.scale", "float32[batch, 3]", "batch = 1..8", "plain_scale", "fx2ait-test 1.2", "Config(x=1)"):
+    for part in (
+        "test.scale",
+        "float32[batch, 3]",
+        "batch = 1..8",
+        "plain_scale",
+        "fx2ait-test 1.2",
+        "Config(x=1)",
+    ):
         assert part in head
 
 
@@ -119,7 +126,7 @@ array_dtypes = st.sampled_from([d.numpy for d in DType] + [np.dtype(np.uint8), n
 @given(st.lists(st.tuples(array_dtypes, st.lists(st.integers(0, 5), max_size=3)), max_size=6))
 def test_weights_are_safetensors_with_aligned_data(kinds):
     made = [np.random.default_rng().integers(0, 2, shape).astype(dtype) for dtype, shape in kinds]
-    constants = [PackedConstant(f"c{i} \"é", array, 0) for i, array in enumerate(made)]
+    constants = [PackedConstant(f'c{i} "é', array, 0) for i, array in enumerate(made)]
     weights = pack(constants)
     assert weights.start % ALIGNMENT == 0
     loaded = dict(deserialize(weights.data))
@@ -182,7 +189,10 @@ def refused(plan, backend):
         ({"results": (Location("constant", 256),)}, "a result cannot be written to constant 256"),
         ({"operands": (Location("input", 3), Location("constant", 256))}, "input 3 does not exist"),
         ({"operands": (Location("input", 0), Location("constant", 8))}, "constant 8 does not exist"),
-        ({"operands": (Location("arena", 0), Location("constant", 256))}, "x is external but lies in arena 0"),
+        (
+            {"operands": (Location("arena", 0), Location("constant", 256))},
+            "x is external but lies in arena 0",
+        ),
         ({"workspace": Location("arena", 1 << 20)}, "arena 1048576 does not exist"),
     ],
 )
@@ -207,7 +217,9 @@ def test_faults_of_ports_are_listed_together(plan, backend):
 
 
 def test_buckets_must_serve_the_whole_range(plan, backend):
-    assert "serves batch up to 2, but batch may be 8" in refused(changed(plan, buckets=plan.buckets[:1]), backend)
+    assert "serves batch up to 2, but batch may be 8" in refused(
+        changed(plan, buckets=plan.buckets[:1]), backend
+    )
     assert "no bucket" in refused(changed(plan, buckets=()), backend)
     wider = changed(plan, symbols=(*plan.symbols, ("height", DimRange(1, 4))))
     assert "does not bound each of batch, height" in refused(wider, backend)

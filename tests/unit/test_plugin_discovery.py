@@ -243,7 +243,7 @@ def test_one_kind_from_two_plugins_raises_when_asked_for(site: Site) -> None:
     plugins = site.load()
     with pytest.raises(PluginError, match=r"operator same\.op .* first 1\.0 and by second 1\.0"):
         plugins.registry.operator("same.op")
-    with pytest.raises(PluginError, match="expression for same.op on all targets"):
+    with pytest.raises(PluginError, match=r"expression for same\.op on all targets"):
         plugins.registry.expression("same.op", "cpu")
     assert plugins.registry.expression("good.op", "cpu") is not None
     assert row(plugins, "first").status == "conflict"

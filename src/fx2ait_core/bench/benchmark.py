@@ -104,6 +104,7 @@ def benchmark(
                 progress.units(done, len(batches), f"batch {batch}")
             given = converted(_inputs(manifest, batch), engine_precision(manifest), device)
             rows += _rows(engine, model, rivals, reference, given, batch, rounds, notes)
+        surroundings = environment(device, manifest)  # here, where clocks and threads are the measured ones
     if progress:
         progress.units(len(batches), len(batches), "done")
     return BenchmarkReport(
@@ -112,7 +113,7 @@ def benchmark(
         precision=SHORT_NAMES[engine_precision(manifest)],
         baseline=rivals[0].path if rivals else ENGINE,
         rounds=rounds,
-        environment=environment(device, manifest),
+        environment=surroundings,
         rows=tuple(rows),
         notes=tuple(notes),
     )

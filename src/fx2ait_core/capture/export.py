@@ -104,15 +104,17 @@ def _export(
         for name, limits in symbols.items()
         if limits.max > 1
     }
-    shapes = tuple(
+    flat = tuple(
         {axis: dims[symbol] for axis, symbol in dynamic.get(position, {}).items() if symbol in dims} or None
         for position in range(len(examples))
     )
+    named = _positional_count(model)
+    shapes = flat if named is None else (*flat[:named], flat[named:])
     with _eval_mode(model), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             return torch.export.export(
-                model, examples, dynamic_shapes=shapes if any(shapes) else None, strict=False
+                model, examples, dynamic_shapes=shapes if any(flat) else None, strict=False
             )
         except Exception as error:
             raise CaptureError(
@@ -120,6 +122,12 @@ def _export(
                 "Make the model exportable (no data-dependent control flow, no Python side effects), "
                 "or declare the dimension that it specializes on as static."
             ) from error
+
+
+def _positional_count(model: torch.nn.Module) -> int | None:
+    """How many parameters come before ``*args`` of ``forward``; None when it has none."""
+    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
+    return kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else None
 
 
 def _forward_names(model: torch.nn.Module, count: int) -> list[str]:

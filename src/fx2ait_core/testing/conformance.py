@@ -117,11 +117,11 @@ def sample_attributes(operator: type[Operator]) -> Attributes:
 
     Raises ``TypeError`` where they are no frozen dataclass.
     """
-    kind: Any = getattr(operator, "attribute_type", Attributes)
-    if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    kind: type[Attributes] = getattr(operator, "attribute_type", Attributes)
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen:
         raise TypeError(f"{kind.__name__} must be a frozen dataclass")
-    attributes: Attributes = kind(**{field.name: 0.5 for field in dataclasses.fields(kind)})
-    return attributes
+    return kind(**{field.name: 0.5 for field in dataclasses.fields(kind)})
 
 
 def _expression_faults(
