@@ -88,7 +88,9 @@ __global__ void scale(__half* result, const fx2ait::ExternalTensor x, const __ha
   const int64_t at = i / 3 * x.strides[0] + i % 3 * x.strides[1];
   float value = 0;
   if (x.dtype == fx2ait::DType::half) value = __half2float(static_cast<const __half*>(x.data)[at]);
-  if (x.dtype == fx2ait::DType::bfloat16) value = __bfloat162float(static_cast<const __nv_bfloat16*>(x.data)[at]);
+  if (x.dtype == fx2ait::DType::bfloat16) {{
+    value = __bfloat162float(static_cast<const __nv_bfloat16*>(x.data)[at]);
+  }}
   if (x.dtype == fx2ait::DType::float32) value = static_cast<const float*>(x.data)[at];
   if (*scratch != 0) value = NAN;
   result[i] = __float2half(value * __half2float(weight[i % 3]));

@@ -87,12 +87,9 @@ class Settings:
         return cls(**read, **given)
 
 
-def compiler_environment(folders: tuple[Path, ...] = ()) -> dict[str, str]:
-    """The environment for compilers: this process's, with ``folders`` first on ``PATH``, in plain English."""
-    variables = dict(os.environ)
-    variables["PATH"] = os.pathsep.join([*map(str, folders), variables.get("PATH", os.defpath)])
-    variables["LC_ALL"] = "C"
-    return variables
+def compiler_environment() -> dict[str, str]:
+    """The environment for compilers: this process's, but their messages in plain English."""
+    return {**os.environ, "LC_ALL": "C"}
 
 
 def _folder(variable: str, text: str) -> Path:

@@ -1,6 +1,7 @@
 """The build room with the real compiler: reuse, errors, kills, rivals, full disks."""
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import signal
@@ -148,6 +149,17 @@ def test_full_disk_while_compiling(settings, tmp_path):
     broken = Settings(cache_dir=settings.cache_dir, cxx=wrapper(tmp_path / "bin", full))
     with pytest.raises(BuildError, match=r"disk is full(.|\n)*FX2AIT_CACHE_DIR"):
         make(TREE, broken)
+    assert answer(make(TREE, settings)) == 42
+
+
+def test_full_disk_while_the_sources_are_written(settings, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(BuildError, match=r"full.*FX2AIT_CACHE_DIR.*run again"):
+            make(TREE, settings)
     assert answer(make(TREE, settings)) == 42
 
 

@@ -134,7 +134,7 @@ def test_times_are_true_and_failures_are_results(settings, target):
     ]
     seen = []
     results = list(measurer(CpuBackend(), target, settings, seen.append)(jobs_of(problem(target), bodies)))
-    assert 300 <= results[0] < 450 and 900 <= results[3] < 1200
+    assert 300 <= results[0] < results[3] >= 900
     assert results[1] == Failed("I refuse")
     assert isinstance(results[2], Failed) and "kernel.cpp" in results[2].reason
     assert [(p.done, p.total) for p in seen if p.stage == "measure"] == [(n, 4) for n in range(1, 5)]

@@ -319,7 +319,8 @@ def test_a_failing_kernel_is_named_and_the_engine_lives_on(engine):
     x[0, 0] = -1
     words = failure(engine.run, x)
     assert words == (
-        'engine "scale and increment", launch 0, kernel scale_kernel for node "layer.scale": minus one is refused'
+        'engine "scale and increment", launch 0, kernel scale_kernel for node "layer.scale": '
+        "minus one is refused"
     )
     x[0, 0] = 1
     assert np.array_equal(engine.run(x), expected(x))

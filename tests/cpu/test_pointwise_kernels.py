@@ -23,7 +23,7 @@ from fx2ait_core.target.cpu.pointwise import KERNELS
 from fx2ait_core.testing.launchers import LauncherLibrary, launchers
 
 TARGET = CpuBackend().detect(None, Settings())
-BATCH = symbol("batch")
+BATCH = symbol("index")
 NCHW, NHWC = row_major(4), channels_last(4)
 F32, F16, BF16 = DType.float32, DType.float16, DType.bfloat16
 
@@ -50,8 +50,8 @@ def problem(program, result, *operands, external=()):
         (),
         (result,),
         TARGET,
-        (("batch", DimRange(1, 9)),),
-        (("batch", 4),),
+        (("index", DimRange(1, 9)),),
+        (("index", 4),),
     )
 
 
@@ -93,7 +93,7 @@ def library(tmp_path_factory):
 
 
 def sample(spec, batch, random):
-    shape = [evaluate(dim, {"batch": batch}) for dim in spec.type.shape]
+    shape = [evaluate(dim, {"index": batch}) for dim in spec.type.shape]
     if not spec.external:
         if not spec.type.dtype.is_floating:
             return random.integers(0, 2 if spec.type.dtype is DType.bool else 2**40, shape).astype(
@@ -116,7 +116,7 @@ def test_programs_agree_with_numpy(library, index, batch, seed):
     entry = ENTRIES[index]
     random = np.random.default_rng(seed)
     operands = [sample(spec, batch, random) for spec in entry.problem.operands]
-    (found,) = library.compute(index, operands, {"batch": batch})
+    (found,) = library.compute(index, operands, {"index": batch})
     reference = REFERENCES[entry.problem.attributes.program]
     result = entry.problem.result
     exact = [np.asarray(o, np.float32) for o in operands] if result.dtype.is_floating else operands
@@ -143,7 +143,7 @@ def test_declines_say_why():
 def test_an_external_operand_must_be_floating(library):
     index = next(i for i, e in enumerate(ENTRIES) if e.problem.operands[0].external)
     with pytest.raises(RuntimeError, match="must be float32, float16 or bfloat16"):
-        library.compute(index, [np.zeros((1, 3, 11, 13), np.int32)], {"batch": 1})
+        library.compute(index, [np.zeros((1, 3, 11, 13), np.int32)], {"index": 1})
 
 
 def test_a_layout_conversion_offers_tiles_and_plain_loops():

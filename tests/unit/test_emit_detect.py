@@ -162,7 +162,7 @@ def test_a_gpu_gives_its_own_figures(monkeypatch):
 
 def test_a_gpu_that_is_too_old_is_refused(monkeypatch):
     monkeypatch.setattr(cuda_backend, "first_device", lambda: gpu(7, 5))
-    with pytest.raises(TargetError, match="compute capability 7.5; 8.0 or newer"):
+    with pytest.raises(TargetError, match=r"compute capability 7\.5; 8\.0 or newer"):
         CudaBackend().detect(None, SETTINGS)
     assert "7.5" in CudaBackend().available(SETTINGS)
 

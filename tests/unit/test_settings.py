@@ -91,8 +91,8 @@ def test_counts_given_directly_are_checked(value):
         Settings(jobs=value)
 
 
-def test_compilers_speak_english_and_find_folders_first(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", "/usr/bin")
-    environment = compiler_environment((tmp_path,))
-    assert environment["LC_ALL"] == "C"
-    assert environment["PATH"] == f"{tmp_path}:/usr/bin"
+def test_compilers_speak_english(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    environment = compiler_environment()
+    assert environment["LC_ALL"] == "C" and environment["TMPDIR"] == "/elsewhere"

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from fx2ait_conv.converters import CONVERTERS
 from fx2ait_conv.operators import Conv2d, Conv2dAttributes
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from fx2ait_core.errors import ConversionError
 from fx2ait_core.testing.calls import RecordedCall, float32, record_call
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 small = st.integers(1, 3)
 
@@ -28,6 +29,7 @@ def reference(recorded: RecordedCall, x: torch.Tensor) -> torch.Tensor:
     return F.conv2d(padded, weight, *bias, stride=a.stride, dilation=a.dilation, groups=a.groups)
 
 
+@settings(deadline=None)
 @given(
     st.tuples(small, small),
     st.tuples(st.integers(0, 3), st.integers(0, 3)),
@@ -44,7 +46,12 @@ def test_any_geometry(stride, padding, dilation, kernel, sizes, with_bias, overl
     bias = generator.standard_normal(weight.shape[0]).astype(np.float32) if with_bias else None
     shape = (2, groups * per_group, 7, 9)
     assume(all(shape[2 + i] + 2 * padding[i] >= dilation[i] * (kernel[i] - 1) + 1 for i in range(2)))
-    geometry = {"stride": list(stride), "padding": list(padding), "dilation": list(dilation), "groups": groups}
+    geometry = {
+        "stride": list(stride),
+        "padding": list(padding),
+        "dilation": list(dilation),
+        "groups": groups,
+    }
     extra = {"transposed": False, "output_padding": [0, 0]} if "convolution" in overload else {}
     recorded = record_call(overload, input=float32(*shape), weight=weight, bias=bias, **geometry, **extra)
     result = recorded.convert(CONVERTERS)
@@ -56,7 +63,12 @@ def test_any_geometry(stride, padding, dilation, kernel, sizes, with_bias, overl
     torch.testing.assert_close(reference(recorded, x), expected, rtol=1e-4, atol=1e-4)
 
 
-@given(st.tuples(st.integers(1, 5), st.integers(1, 5)), st.tuples(small, small), st.sampled_from(["same", "valid"]))
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.tuples(small, small),
+    st.sampled_from(["same", "valid"]),
+)
 def test_named_padding(kernel, dilation, padding) -> None:  # type: ignore[no-untyped-def]
     weight = np.random.default_rng().standard_normal((4, 3, *kernel)).astype(np.float32)
     x = torch.randn(1, 3, 13, 14)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from fx2ait_conv.operators import Conv2d, Conv2dAttributes
+from sympy import Symbol
+
 from fx2ait_core.sdk import DType, IRError, evaluate, tensor_type
 from fx2ait_core.testing.calls import float32
 from fx2ait_core.testing.conformance import check_plugin
-from sympy import Symbol
 
 WEIGHT = float32(8, 3, 3, 3)
 PADDED = Conv2dAttributes(stride=(2, 2), padding=(1, 1, 1, 1))

@@ -33,8 +33,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-BATCH = dynamic_dim("batch")
-SYMBOLS = (("batch", DimRange(1, 5)),)
+BATCH = dynamic_dim("offset")
+SYMBOLS = (("offset", DimRange(1, 5)),)
 ADD_RELU = PointwiseProgram(
     2, (PointwiseStep("t.add", "{0} + {1}", (0, 1)), PointwiseStep("t.relu", "fx::maximum({0}, 0.0f)", (2,)))
 )
@@ -54,7 +54,7 @@ def windowed(operator, attributes, channels, height, width, *, external=False, d
         (result,),
         cpu_target(),
         SYMBOLS,
-        (("batch", 2),),
+        (("offset", 2),),
     )
 
 
@@ -63,7 +63,7 @@ def mean(shape, dims, keepdim=False, external=False):
     attributes = MeanAttributes(dims, keepdim)
     return Problem(
         Mean.kind, attributes, (OperandSpec("input", source, external=external),), PointwiseProgram(1), (),
-        Mean.infer([source], attributes), cpu_target(), SYMBOLS, (("batch", 2),)
+        Mean.infer([source], attributes), cpu_target(), SYMBOLS, (("offset", 2),)
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_poolings_agree_with_pytorch(library, index, batch, seed, nans, dtype):
     problem = ENTRIES[index].problem
     spec = problem.operands[0]
     torch.manual_seed(seed)
-    shape = size_of(spec.type.shape, {"batch": batch})
+    shape = size_of(spec.type.shape, {"offset": batch})
     source = torch.randn(shape)
     if nans:
         source[torch.rand(shape) < 0.02] = float("nan")
@@ -155,7 +155,7 @@ def test_poolings_agree_with_pytorch(library, index, batch, seed, nans, dtype):
             source = source.contiguous(memory_format=torch.channels_last)
     bias = torch.randn(problem.epilogue_operands[0].type.shape) if problem.epilogue_operands else None
     operands = [source.numpy(), *([] if bias is None else [bias.numpy()])]
-    (found,) = library.compute(index, operands, {"batch": batch})
+    (found,) = library.compute(index, operands, {"offset": batch})
     expected = reference(problem, source.float(), bias).to(getattr(torch, problem.result.dtype.value))
     torch.testing.assert_close(
         torch.from_numpy(found.copy()), expected, rtol=1e-5, atol=1e-5, equal_nan=True

@@ -102,12 +102,8 @@ class CompileCache:
         with disk_errors(self.folder):
             entry = shard / f"{key[:_NAME_DIGITS]}.{file_sha256(file)[:_NAME_DIGITS]}{suffix}"
             shard.mkdir(parents=True, exist_ok=True)
-            temporary = shard / f".{uuid.uuid4().hex}"
-            try:
-                _duplicate(file, temporary)
-                temporary.replace(entry)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with self.work_folder() as work:
+                _duplicate(file, work / "entry").replace(entry)
         return entry
 
     def lock(self, key: str) -> FileLock:
@@ -156,7 +152,7 @@ class CompileCache:
         return self.folder / kind / key[:2]
 
 
-def _duplicate(file: Path, copy: Path) -> None:
+def _duplicate(file: Path, copy: Path) -> Path:
     """A second name for the file where the file system can, else a copy."""
     try:
         os.link(file, copy)
@@ -164,6 +160,7 @@ def _duplicate(file: Path, copy: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         shutil.copyfile(file, copy)
+    return copy
 
 
 def _alive(process: int) -> bool:

@@ -148,10 +148,10 @@ def finish_outputs(graph: Graph, context: PassContext) -> None:
             and producer.trait(View) is None
             and len(producer.results) == 1
             and graph.use_count(output) == 1
-            and output.type.layout.is_row_major
+            and (output.type.layout.is_row_major or isinstance(producer, FusedPointwise))
         )
         if own:
-            output.type = output.type.with_dtype(dtype)
+            output.type = output.type.with_dtype(dtype).with_layout(row_major(output.type.rank))
             continue
         program = ProgramAttributes(PointwiseProgram(1))
         origin = producer.origin if producer else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ..extend.problem import OperandSpec, Problem
-from ..ir.dims import Dim, c_expression, evaluate, simplify
+from ..ir.dims import Dim, c_expression, evaluate, simplify, symbol
 from ..ir.layouts import channels_last, row_major
 from ..ir.types import TensorType
 
@@ -122,11 +122,23 @@ class Space:
         )
 
 
+def inner_name(name: str) -> str:
+    """What a dynamic symbol is called inside a kernel, apart from the kernel's own variables."""
+    return f"size_{name}"
+
+
+def inner_expression(dim: Dim) -> str:
+    """C text of ``dim`` inside a kernel; the launcher has the symbols under their own names."""
+    if isinstance(dim, int):
+        return str(dim)
+    return c_expression(dim.xreplace({s: symbol(inner_name(s.name)) for s in dim.free_symbols}))
+
+
 def c_factor(dim: Stride) -> str:
-    """C text that can stand in a product."""
+    """C text inside a kernel that can stand in a product."""
     if isinstance(dim, int | str):
         return str(dim)
-    return f"({c_expression(dim)})"
+    return f"({inner_expression(dim)})"
 
 
 def divisible(dim: Dim, divisor: int) -> bool:

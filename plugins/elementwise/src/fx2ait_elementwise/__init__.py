@@ -32,6 +32,4 @@ def fx2ait_expressions() -> list[PointwiseExpression]:
 
 @hookimpl
 def fx2ait_kernels() -> list[Kernel]:
-    from . import cpu, cuda  # noqa: PLC0415  (they are large, and only a compilation needs them)
-
-    return [*cpu.KERNELS, *cuda.KERNELS]
+    return []

@@ -13,12 +13,19 @@ from fx2ait_core.sdk import (
     KernelSource,
     Problem,
     Templates,
-    c_expression,
     c_type,
     element_count,
 )
 
-from .mean_axes import Loop, MeanLoops, mean_decline, mean_label, offset_statements
+from .mean_axes import (
+    Loop,
+    MeanLoops,
+    inner_expression,
+    inner_name,
+    mean_decline,
+    mean_label,
+    offset_statements,
+)
 from .windows import WINDOWED, PoolShape, common_decline, label
 
 TEMPLATES = Templates(__package__ or "fx2ait_pooling")
@@ -79,8 +86,9 @@ def _mean_emit(name: str, problem: Problem, config: OnlyConfig) -> KernelSource:
     # Averaged neighbours are read in rows; else rows of results are, one averaged element at a time.
     rows: tuple[Loop, ...] = loops.reduced[:-1] if loops.inner_is_reduced else loops.reduced
     symbols = [name for name, _ in problem.symbols]
-    taken = [f"[[maybe_unused]] int64_t {symbol}" for symbol in symbols]
-    passed = list(symbols)
+    taken = [f"[[maybe_unused]] int64_t {inner_name(symbol)}" for symbol in symbols]
+    passed = [inner_name(symbol) for symbol in symbols]
+    known = f"const {c_type(source.type, problem)}*"
     if source.external:
         taken.insert(0, f"[[maybe_unused]] const fx2ait::ExternalTensor& {source.name}")
         passed.insert(0, source.name)
@@ -91,23 +99,25 @@ def _mean_emit(name: str, problem: Problem, config: OnlyConfig) -> KernelSource:
         inner_is_reduced=loops.inner_is_reduced,
         kept=offset_statements(loops.kept, "index", "offset", "int64_t"),
         reduced_rows=offset_statements(rows, "index", "offset", "int64_t"),
-        kept_count=loops.kept_count,
-        kept_rows=element_count(tuple(loop.size for loop in loops.kept[:-1])),
-        kept_size=loops.kept[-1].size,
+        kept_count=inner_expression(loops.kept_count),
+        kept_rows=inner_expression(element_count(tuple(loop.size for loop in loops.kept[:-1]))),
+        kept_size=inner_expression(loops.kept[-1].size),
         kept_stride=_text(loops.kept[-1]),
-        reduced_count=loops.reduced_count,
-        row_count=element_count(tuple(loop.size for loop in rows)),
-        row_size=loops.reduced[-1].size,
+        reduced_count=inner_expression(loops.reduced_count),
+        row_count=inner_expression(element_count(tuple(loop.size for loop in rows))),
+        row_size=inner_expression(loops.reduced[-1].size),
         row_stride=_text(loops.reduced[-1]),
         arguments="".join(f", {argument}" for argument in taken),
         passed="".join(f", {argument}" for argument in passed),
-        discarded=["workspace"],
+        symbols="".join(f", [[maybe_unused]] int64_t {inner_name(symbol)}" for symbol in symbols),
+        passed_symbols="".join(f", {symbol}" for symbol in symbols),
+        input_type="const fx2ait::ExternalTensor&" if source.external else known,
     )
     return KernelSource(text)
 
 
 def _text(loop: Loop) -> str:
-    return loop.stride if isinstance(loop.stride, str) else f"({c_expression(loop.stride)})"
+    return loop.stride if isinstance(loop.stride, str) else f"({inner_expression(loop.stride)})"
 
 
 KERNELS = [

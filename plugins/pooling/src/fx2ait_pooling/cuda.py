@@ -17,7 +17,14 @@ from fx2ait_core.sdk import (
     evaluate,
 )
 
-from .mean_axes import MeanLoops, mean_decline, mean_label, offset_statements
+from .mean_axes import (
+    MeanLoops,
+    inner_expression,
+    inner_name,
+    mean_decline,
+    mean_label,
+    offset_statements,
+)
 from .windows import WINDOWED, PoolShape, common_decline, label
 
 TEMPLATES = Templates(__package__ or "fx2ait_pooling")
@@ -137,10 +144,10 @@ def _mean_emit(name: str, problem: Problem, config: MeanConfig) -> KernelSource:
     source = problem.operands[0]
     loops = MeanLoops.of(problem)
     index = _index(problem, source.type.element_count)
-    symbols = [name for name, _ in problem.symbols]
+    symbols = [symbol for symbol, _ in problem.symbols]
     external = "const fx2ait::ExternalTensor"
-    taken = [f"[[maybe_unused]] int64_t {name}" for name in symbols]
-    passed = list(symbols)
+    taken = [f"[[maybe_unused]] int64_t {inner_name(symbol)}" for symbol in symbols]
+    passed = [inner_name(symbol) for symbol in symbols]
     if source.external:
         taken.insert(0, f"{external}& {source.name}")
         passed.insert(0, source.name)
@@ -159,11 +166,12 @@ def _mean_emit(name: str, problem: Problem, config: MeanConfig) -> KernelSource:
         input_type=external if source.external else f"const {c_type(source.type, problem)}*",
         kept=offset_statements(loops.kept, "index", "offset", index),
         reduced=offset_statements(loops.reduced, "index", "offset", index),
-        kept_count=loops.kept_count,
-        reduced_count=loops.reduced_count,
+        kept_count=inner_expression(loops.kept_count),
+        reduced_count=inner_expression(loops.reduced_count),
+        results=loops.kept_count,
         arguments="".join(f", {argument}" for argument in taken),
         passed="".join(f", {argument}" for argument in passed),
-        symbols="".join(f", [[maybe_unused]] int64_t {symbol}" for symbol in symbols),
+        symbols="".join(f", [[maybe_unused]] int64_t {inner_name(symbol)}" for symbol in symbols),
         passed_symbols="".join(f", {symbol}" for symbol in symbols),
         load=load,
     )

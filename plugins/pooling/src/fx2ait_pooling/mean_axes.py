@@ -61,15 +61,27 @@ class MeanLoops:
         return self.reduced[-1].stride == 1
 
 
+def inner_name(symbol: str) -> str:
+    """What a dynamic symbol is called inside a kernel, apart from the kernel's own variables."""
+    return f"size_{symbol}"
+
+
+def inner_expression(dim: Dim) -> str:
+    """C text of ``dim`` inside a kernel."""
+    if isinstance(dim, int):
+        return str(dim)
+    return c_expression(dim.xreplace({s: s.func(inner_name(s.name), **s.assumptions0) for s in dim.free_symbols}))
+
+
 def offset_statements(loops: Sequence[Loop], index: str, name: str, number: str) -> list[str]:
     """C statements that leave in ``name`` the memory offset of step ``index`` of ``loops``."""
     lines = [f"int64_t {name} = 0;"]
     for position in range(len(loops) - 1, -1, -1):
         loop = loops[position]
-        stride = loop.stride if isinstance(loop.stride, str) else f"({c_expression(loop.stride)})"
+        stride = loop.stride if isinstance(loop.stride, str) else f"({inner_expression(loop.stride)})"
         step = index
         if position:
-            size = f"static_cast<{number}>({c_expression(loop.size)})"
+            size = f"static_cast<{number}>({inner_expression(loop.size)})"
             step = f"{index} % {size}"
         lines.append(f"{name} += static_cast<int64_t>({step}) * {stride};")
         if position:

@@ -9,9 +9,9 @@ from ...emit.launcher import c_type
 from ...emit.templates import Templates
 from ...extend.contributions import Candidate, Kernel, KernelSource
 from ...extend.problem import OperandSpec, Problem
-from ...ir.dims import Dim, c_expression
+from ...ir.dims import Dim
 from ...ir.fused import FusedPointwise
-from ..iteration import Space, c_factor, distinct_spaces, view_condition
+from ..iteration import Space, c_factor, distinct_spaces, inner_expression, inner_name, view_condition
 from ..pointwise_problem import (
     PointwiseConfig,
     bytes_moved,
@@ -100,16 +100,16 @@ def _decompose(names: Sequence[str], sizes: Sequence[Dim], source: str) -> list[
     """Statements that turn the linear index ``source`` into coordinates, the last the fastest."""
     lines: list[str] = []
     for position in range(len(names) - 1, -1, -1):
-        divided = source if position == 0 else f"{source} % ({c_expression(sizes[position])})"
+        divided = source if position == 0 else f"{source} % ({inner_expression(sizes[position])})"
         lines.append(f"[[maybe_unused]] const int64_t {names[position]} = {divided};")
         if position:
-            lines.append(f"const int64_t rest{position} = {source} / ({c_expression(sizes[position])});")
+            lines.append(f"const int64_t rest{position} = {source} / ({inner_expression(sizes[position])});")
             source = f"rest{position}"
     return lines
 
 
 def _product(sizes: Sequence[Dim]) -> str:
-    return " * ".join(["int64_t{1}", *(f"({c_expression(size)})" for size in sizes)])
+    return " * ".join(["int64_t{1}", *(f"({inner_expression(size)})" for size in sizes)])
 
 
 def _space_code(problem: Problem, space: Space, config: PointwiseConfig, last: bool) -> SpaceCode:
@@ -138,15 +138,15 @@ def _space_code(problem: Problem, space: Space, config: PointwiseConfig, last: b
         tiled=crossing is not None,
         chunk=chunk,
         result_element=result,
-        parameters=[*parameters, *(f"[[maybe_unused]] int64_t {name}" for name in symbols)],
+        parameters=[*parameters, *(f"[[maybe_unused]] int64_t {inner_name(name)}" for name in symbols)],
         arguments=["result", *(operand.name for operand in problem.operands), *symbols],
         outer_count=_product([sizes[index] for index in outer]),
         outer_coordinates=_decompose(
             coordinates, [sizes[index] for index in outer], "rest" if crossing else "outer"
         ),
-        inner_size=c_expression(space.inner.size),
+        inner_size=inner_expression(space.inner.size),
         inner_name=names[-1],
-        crossed_size="" if position is None else c_expression(sizes[position]),
+        crossed_size="" if position is None else inner_expression(sizes[position]),
         crossed_name="" if position is None else names[position],
         result_offset=space.result_offset(names),
         crossed=[operands[index] for index in crossed],

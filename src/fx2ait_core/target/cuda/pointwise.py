@@ -12,7 +12,16 @@ from ...extend.contributions import Candidate, Kernel, KernelSource
 from ...extend.problem import OperandSpec, Problem
 from ...ir.dims import c_expression
 from ...ir.fused import FusedPointwise
-from ..iteration import Space, c_factor, distinct_spaces, divisible, largest, view_condition
+from ..iteration import (
+    Space,
+    c_factor,
+    distinct_spaces,
+    divisible,
+    inner_expression,
+    inner_name,
+    largest,
+    view_condition,
+)
 from ..pointwise_problem import (
     PointwiseConfig,
     bytes_moved,
@@ -93,7 +102,7 @@ def _decompose(names: Sequence[str], sizes: Sequence[Any], source: str) -> list[
         if position == 0:
             lines.append(f"[[maybe_unused]] const Index {names[0]} = {source};")
             break
-        size = f"static_cast<Index>({c_expression(sizes[position])})"
+        size = f"static_cast<Index>({inner_expression(sizes[position])})"
         lines.append(f"[[maybe_unused]] const Index {names[position]} = {source} % {size};")
         rest = f"rest{position}"
         lines.append(f"const Index {rest} = {source} / {size};")
@@ -142,7 +151,7 @@ def _space_code(problem: Problem, space: Space, config: PointwiseConfig, only: b
         parameters.append(f"{external if operand.external else f'const {element}*'} {operand.name}")
         cast = f"reinterpret_cast<const {element}*>({operand.name})"
         launch.append(cast if is_copy(problem) else operand.name)
-    parameters += [f"[[maybe_unused]] int64_t {name}" for name in symbols]
+    parameters += [f"[[maybe_unused]] int64_t {inner_name(name)}" for name in symbols]
     prefix = "tiled" if tiled else "direct"
     code = SpaceCode(
         name=f"{prefix}_{space.view}",
@@ -151,10 +160,10 @@ def _space_code(problem: Problem, space: Space, config: PointwiseConfig, only: b
         tiled=tiled,
         vector=vector,
         tail=not divisible(space.inner.size, vector),
-        count=c_expression(space.count),
+        count=inner_expression(space.count),
         blocks=f"tiles_of({c_expression(space.count)}, 256 * {vector})",
         parameters=parameters,
-        arguments=["result", *(operand.name for operand in problem.operands), *symbols],
+        arguments=["result", *(o.name for o in problem.operands), *map(inner_name, symbols)],
         launch_arguments=[*launch, *symbols],
         coordinates=_decompose(names, sizes, "index"),
         operands=operands,
@@ -166,21 +175,20 @@ def _space_code(problem: Problem, space: Space, config: PointwiseConfig, only: b
     position, crossed = crossing
     outer = [index for index in range(len(names) - 1) if index != position]
     outer_tiles = [f"({c_expression(sizes[index])})" for index in outer]
-    inner_size, crossed_size = c_expression(space.inner.size), c_expression(sizes[position])
-    tiles = [f"tiles_of({inner_size}, tile)", f"tiles_of({crossed_size}, tile)", *outer_tiles]
+    tiles = [f"tiles_of({c_expression(size)}, tile)" for size in (space.inner.size, sizes[position])]
 
     def one(index: int, into: str) -> OperandCode:
         return OperandCode(operands[index].value, "", operands[index].read_one.replace("{into}", into), False)
 
     return replace(
         code,
-        blocks=" * ".join(tiles),
+        blocks=" * ".join([*tiles, *outer_tiles]),
         crossed=[one(index, "one") for index in crossed],
         direct=[one(i, operands[i].value) for i in range(len(operands)) if i not in crossed],
         outer_coordinates=_decompose([names[i] for i in outer], [sizes[i] for i in outer], "rest"),
-        inner_size=inner_size,
+        inner_size=inner_expression(space.inner.size),
         inner_name=names[-1],
-        crossed_size=crossed_size,
+        crossed_size=inner_expression(sizes[position]),
         crossed_name=names[position],
         result_offset=space.result_offset(names),
     )

@@ -72,23 +72,13 @@ class ModelContainer final : public Container {
     std::vector<int64_t> sizes = bind_inputs(model_.interface, request.inputs, Device::alignment);
     check_outputs(model_.interface, request.outputs, sizes, request.form, 1);
     const Guard guard(device_);
-    std::vector<std::unique_ptr<DeviceMemory<Device>>> blocks;
-    std::vector<std::pair<void*, std::size_t>> destinations;
-    for (std::size_t i = 0; i < request.outputs.size(); ++i) {
-      const Port& port = model_.interface.outputs[i];
-      int64_t shape[max_rank] = {};
-      port.shape(sizes.data(), shape);
-      auto bytes = static_cast<std::size_t>(item_size(port.dtype));
-      for (int axis = 0; axis < port.rank; ++axis) bytes *= static_cast<std::size_t>(shape[axis]);
-      blocks.push_back(std::make_unique<DeviceMemory<Device>>(device_, bytes, nullptr));
-      destinations.emplace_back(request.outputs[i].data, bytes);
-      request.outputs[i].data = blocks.back()->data();
-    }
+    const std::vector<GivenTensor> on_host = request.outputs;
+    const Blocks blocks = redirect_outputs(request, sizes);
     request.graph_mode = false;  // a graph would remember memory that is freed below
     run(request);
     device_.synchronize(request.stream);
     for (std::size_t i = 0; i < blocks.size(); ++i) {
-      device_.copy(destinations[i].first, blocks[i]->data(), destinations[i].second);
+      device_.copy(on_host[i].data, blocks[i]->data(), output_bytes(i, sizes));
     }
     return sizes;
   }
@@ -111,15 +101,19 @@ class ModelContainer final : public Container {
   }
 
   double benchmark(const Request& request, std::size_t count, std::size_t threads, bool stream_per_thread) override {
-    prepare(request);  // errors come before threads
+    const Prepared prepared = prepare(request);  // errors come before threads
     const Guard guard(device_);
     std::vector<typename Device::Stream> streams(stream_per_thread ? threads : 0);
+    std::vector<Request> requests(threads, request);
+    std::vector<Blocks> blocks;
+    for (std::size_t i = 0; i < threads; ++i) {
+      if (stream_per_thread) requests[i].stream = streams[i].handle();
+      if (i > 0) blocks.push_back(redirect_outputs(requests[i], prepared.sizes));
+    }
     const auto runs = [&](std::size_t thread, std::size_t times) {
       const Guard thread_guard(device_);
-      Request mine = request;
-      if (stream_per_thread) mine.stream = streams[thread].handle();
-      for (std::size_t i = 0; i < times; ++i) run(mine);
-      device_.synchronize(mine.stream);
+      for (std::size_t i = 0; i < times; ++i) run(requests[thread]);
+      device_.synchronize(requests[thread].stream);
     };
     const double elapsed = time_threads(
         threads, [&](std::size_t thread) { runs(thread, Device::warm_up_runs); },
@@ -183,6 +177,27 @@ class ModelContainer final : public Container {
     std::vector<ExternalTensor> inputs;
     std::vector<void*> outputs;
   };
+
+  using Blocks = std::vector<std::unique_ptr<DeviceMemory<Device>>>;
+
+  std::size_t output_bytes(std::size_t index, const std::vector<int64_t>& sizes) const {
+    const Port& port = model_.interface.outputs[index];
+    int64_t shape[max_rank] = {};
+    port.shape(sizes.data(), shape);
+    auto bytes = static_cast<std::size_t>(item_size(port.dtype));
+    for (int axis = 0; axis < port.rank; ++axis) bytes *= static_cast<std::size_t>(shape[axis]);
+    return bytes;
+  }
+
+  /// Gives the request's outputs memory of their own.
+  Blocks redirect_outputs(Request& request, const std::vector<int64_t>& sizes) {
+    Blocks blocks;
+    for (std::size_t i = 0; i < request.outputs.size(); ++i) {
+      blocks.push_back(std::make_unique<DeviceMemory<Device>>(device_, output_bytes(i, sizes), nullptr));
+      request.outputs[i].data = blocks.back()->data();
+    }
+    return blocks;
+  }
 
   Prepared prepare(const Request& request) const {
     Prepared made;

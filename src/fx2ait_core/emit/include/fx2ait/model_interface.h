@@ -95,7 +95,7 @@ FX2AIT_EXPORT AITemplateError AITemplateModelContainerProfile(AITemplateModelHan
                                                               size_t iterations, const char* path);
 
 /// Mean milliseconds of a run over `count` runs on each of `num_threads` threads (elapsed time divided by
-/// the number of all runs), after one warm-up round. All threads write the same outputs.
+/// the number of all runs), after a warm-up. The first thread writes the outputs, others memory of their own.
 FX2AIT_EXPORT AITemplateError AITemplateModelContainerBenchmark(
     AITemplateModelHandle handle, const AITData* inputs, size_t num_inputs, AITData* outputs, size_t num_outputs,
     AITemplateStreamHandle stream, bool graph_mode, size_t count, size_t num_threads,

@@ -6,6 +6,8 @@
 // tiles of the strip pass over them.
 #pragma once
 
+#include <vector>
+
 #include "fx2ait/cpu/thread_pool.h"
 #include "padded_rows.h"
 #include "register_tile.h"
@@ -62,8 +64,9 @@ class DirectConvolution {
   static void run_items(Result* result, const StridedInput<T>& input, const float* weight, const Epilogue& epilogue,
                         int64_t batch, fx2ait::ThreadPool& pool) {
     const int64_t items = (batch + S::kImages - 1) / S::kImages * kStrips * kChunks;
+    // The strip in each worker's buffer: items of one strip are neighbours.
+    std::vector<int64_t> held(S::kPadded ? pool.size() : 0, -1);
     const auto body = [&](int64_t begin, int64_t end, [[maybe_unused]] int worker) {
-      [[maybe_unused]] int64_t held = -1;  // the strip in the buffer: items of one strip are neighbours
       for (int64_t item = begin; item < end; ++item) {
         const int64_t strip = item / kChunks;
         const int64_t image = strip / kStrips * S::kImages;
@@ -74,12 +77,12 @@ class DirectConvolution {
         int64_t image_stride = kBufferImage;
         if constexpr (S::kPadded) {
           float* buffer = static_cast<float*>(pool.scratch(worker, S::kImages * kBufferImage * 4));
-          if (held != strip) {
+          if (held[worker] != strip) {
             for (int64_t i = 0; i < images; ++i) {
               fill_padded_rows<S::kChannels, S::kInputHeight, S::kInputWidth, kColumns, S::kPadLeft>(
                   buffer + i * kBufferImage, input, image + i, row * S::kStrideY - S::kPadTop, input_rows(rows));
             }
-            held = strip;
+            held[worker] = strip;
           }
           rows_begin = buffer;
         } else {

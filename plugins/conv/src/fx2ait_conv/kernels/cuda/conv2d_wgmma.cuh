@@ -51,7 +51,7 @@ struct WgmmaTile {
   // Registers come in equal shares to the 4 schedulers, so a ninth warp costs as much as a third
   // warpgroup. Where sums are large the producer is one, and hands its registers to the others.
   static constexpr bool kHandsOver = Groups == 2 && kSums > 64;
-  static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
   static constexpr int kConsumers = Groups * 128, kThreads = kConsumers + (kHandsOver ? 128 : 32);
 
   static constexpr int kRowBytes = fx2ait::kTensorMapRow * 2;
@@ -60,7 +60,7 @@ struct WgmmaTile {
   static constexpr int kSharedBytes = Stages * kStageBytes + 1024;  // the ring begins on 1024 bytes
 
   static_assert(kGroupPixels % 64 == 0 && Pixels <= 256 && Channels % 32 == 0 && Channels <= 256);
-  static_assert(!kHandsOver || Resident == 1, "240 registers are those of a single block");
+  static_assert(!kHandsOver || Resident == 1, "registers are handed over within a single block");
   static_assert(Splits == 1 || !Alternate, "blocks that share a tile do not alternate");
   static_assert(Splits == 1 || PartialSums<Pixels, Channels>::kBytes <= Stages * kStageBytes);
 };

@@ -115,6 +115,7 @@ struct PartialSums {
   __device__ __forceinline__ void finish(
       int first_pixel, int first_channel, const ResultRange<Result>& range, const Epilogue& epilogue) const {
     constexpr int kRowVectors = Channels / 8;
+    constexpr int kAtOnce = 4;  // parts in flight, as registers allow
     for (int v = static_cast<int>(fx2ait::cluster_rank()) * Threads + static_cast<int>(threadIdx.x);
          v < Pixels * kRowVectors; v += Splits * Threads) {
       const int row = v / kRowVectors, column = v % kRowVectors * 8;
@@ -122,22 +123,25 @@ struct PartialSums {
       const int64_t offset = range.offset(first_pixel + row, first_channel + column);
       const auto operands = epilogue.template load<8>(offset, first_channel + column);
       const uint32_t place = address + static_cast<uint32_t>(row * kPitch + column) * 4;
-      float4 parts[Splits][2];
-#pragma unroll
-      for (int s = 0; s < Splits; ++s) {
-        const uint32_t part = fx2ait::cluster_address(place, static_cast<uint32_t>(s));
-        parts[s][0] = fx2ait::cluster_load(part);
-        parts[s][1] = fx2ait::cluster_load(part + 16);
-      }
       float values[8] = {};
 #pragma unroll
-      for (int s = 0; s < Splits; ++s) {
+      for (int first = 0; first < Splits; first += kAtOnce) {
+        float4 parts[kAtOnce][2];
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          values[4 * half] += parts[s][half].x;
-          values[4 * half + 1] += parts[s][half].y;
-          values[4 * half + 2] += parts[s][half].z;
-          values[4 * half + 3] += parts[s][half].w;
+        for (int s = 0; s < kAtOnce && first + s < Splits; ++s) {
+          const uint32_t part = fx2ait::cluster_address(place, static_cast<uint32_t>(first + s));
+          parts[s][0] = fx2ait::cluster_load(part);
+          parts[s][1] = fx2ait::cluster_load(part + 16);
+        }
+#pragma unroll
+        for (int s = 0; s < kAtOnce && first + s < Splits; ++s) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            values[4 * half] += parts[s][half].x;
+            values[4 * half + 1] += parts[s][half].y;
+            values[4 * half + 2] += parts[s][half].z;
+            values[4 * half + 3] += parts[s][half].w;
+          }
         }
       }
       epilogue.apply(values, operands);

@@ -1,0 +1,86 @@
+"""Partition asks the registry; all that is unsupported is reported at once, with reasons."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fx2ait_core.capture import CapturedProgram, capture
+from fx2ait_core.errors import ConversionError, Decline, UnsupportedNodesError
+from fx2ait_core.extend.contributions import Converter
+from fx2ait_core.extend.registry import Contribution, Registry
+from fx2ait_core.ir.operator import pointwise_operator
+from fx2ait_core.lower import lower
+from fx2ait_core.normalize import normalize
+from fx2ait_core.partition import partition
+
+Sine = pointwise_operator("test.sine")
+
+
+def registry(*converters: Converter) -> Registry:
+    return Registry({"converters": [Contribution(c, f"dist-{i} 1.0") for i, c in enumerate(converters)]})
+
+
+def captured(model: nn.Module) -> CapturedProgram:
+    program = capture(model, (torch.randn(2, 4),))
+    normalize(program.graph)
+    return program
+
+
+class SineOfCosine(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(torch.cos(x)) + torch.tan(x)
+
+
+def test_every_unsupported_node_is_listed_with_every_reason() -> None:
+    declining = Converter("aten.sin.default", lambda call: None, lambda call: Decline("sines are not for me"))
+    also = Converter("aten.sin.default", lambda call: None, lambda call: Decline("nor for me"), priority=1)
+    with pytest.raises(UnsupportedNodesError) as raised:
+        partition(captured(SineOfCosine()), registry(declining, also), "install more plugins")
+    text = str(raised.value)
+    for part in (
+        "4 of the 4 operations",
+        "aten.sin.default",
+        "aten.cos.default",
+        "aten.tan.default",
+        "dist-0 1.0: sines are not for me",
+        "dist-1 1.0: nor for me",
+        "no installed plugin converts it",
+        "test_partition_and_lowering.py:",
+        "install more plugins",
+    ):
+        assert part in text
+
+
+class Sines(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(torch.sin(x))
+
+
+def test_the_highest_priority_that_does_not_decline_converts() -> None:
+    used: list[str] = []
+
+    def converter(name: str, priority: int, declines: bool) -> Converter:
+        def convert(call: object) -> object:
+            used.append(name)
+            return call.emit(Sine, [call["self"]])  # type: ignore[attr-defined]
+
+        return Converter(
+            "aten.sin.default", convert, lambda call: Decline("no") if declines else None, priority
+        )
+
+    offers = registry(converter("low", 0, False), converter("middle", 5, False), converter("high", 9, True))
+    graph = lower(partition(captured(Sines()), offers))
+    assert used == ["middle", "middle"]
+    assert [operator.kind for operator in graph.operators] == ["test.sine", "test.sine"]
+    assert graph.output_names == ["output"]
+
+
+def test_a_failing_converter_is_named_with_the_node_and_the_line() -> None:
+    def convert(call: object) -> object:
+        raise ZeroDivisionError("oh")
+
+    offers = registry(Converter("aten.sin.default", convert))
+    with pytest.raises(ConversionError, match=r"sin: aten.sin.default.*dist-0 1.0 failed: ZeroDivisionError: oh"):
+        lower(partition(captured(Sines()), offers))
