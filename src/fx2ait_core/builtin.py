@@ -5,10 +5,12 @@ from __future__ import annotations
 from .extend.contributions import Pass
 from .extend.specs import hookimpl
 from .passes.pipeline import CORE_PASSES
-from .target.builtin import fx2ait_operators as fx2ait_operators
-from .target.builtin import fx2ait_targets as fx2ait_targets
+from .target.builtin import fx2ait_operators, fx2ait_targets
 
 
 @hookimpl
 def fx2ait_passes() -> list[Pass]:
     return list(CORE_PASSES)
+
+
+__all__ = ["fx2ait_operators", "fx2ait_passes", "fx2ait_targets"]

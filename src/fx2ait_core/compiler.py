@@ -14,8 +14,8 @@ from . import builtin
 from .build.library import BuiltLibrary, build
 from .build.library import Progress as BuildProgress
 from .capture import BATCH, capture
-from .emit.source_tree import SourceTree
 from .emit.emit import emit
+from .emit.source_tree import SourceTree
 from .errors import CaptureError, TargetError
 from .extend.contributions import PassContext
 from .extend.manager import PluginSet, load_plugins
@@ -183,9 +183,7 @@ def lower_model(
     examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     progress.stage("capture")
     symbols, dynamic = _dynamic(dynamic_batch, examples)
-    captured = capture(
-        model, examples, dynamic=dynamic, symbols=symbols, input_names=input_names, name=name
-    )
+    captured = capture(model, examples, dynamic=dynamic, symbols=symbols, input_names=input_names, name=name)
     normalize(captured.graph)
     progress.stage("lower")
     graph = lower(partition(captured, plugins.registry, plugins.install_hint))
@@ -284,7 +282,9 @@ def _dynamic(
     try:
         limits = DimRange(*dynamic_batch)
     except (TypeError, ValueError) as error:
-        raise CaptureError(f"dynamic_batch={dynamic_batch!r} is not a range (smallest, largest): {error}") from None
+        raise CaptureError(
+            f"dynamic_batch={dynamic_batch!r} is not a range (smallest, largest): {error}"
+        ) from None
     if limits.max == 1:
         return {}, {}
     for position, tensor in enumerate(examples):

@@ -64,9 +64,7 @@ class Settings:
         object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser())
 
     @classmethod
-    def from_environment(
-        cls, environment: Mapping[str, str] | None = None, **overrides: Any
-    ) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Settings from environment variables; ``overrides`` that are not None win over them.
 
         :param environment: variables to read in place of ``os.environ``.

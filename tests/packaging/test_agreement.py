@@ -39,7 +39,8 @@ def test_the_core_knows_the_first_party_set_by_name_only() -> None:
 
 
 def test_extras_of_the_list_exist() -> None:
-    first = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("-e ."))
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    first = next(line for line in lines if line.startswith("-e ."))
     extras = first.partition("[")[2].rstrip("]").split(",")
     assert set(extras) <= set(project(ROOT)["project"]["optional-dependencies"])
 

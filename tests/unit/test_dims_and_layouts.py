@@ -17,7 +17,9 @@ batch = symbol("batch")
 def test_expressions_evaluate_like_integers(size: int, factor: int, divisor: int) -> None:
     expression = floor_div(batch * factor + 3, divisor)
     assert evaluate(expression, {"batch": size}) == (size * factor + 3) // divisor
-    assert eval(c_expression(expression).replace("/", "//"), {"batch": size}) == (size * factor + 3) // divisor
+    assert (
+        eval(c_expression(expression).replace("/", "//"), {"batch": size}) == (size * factor + 3) // divisor
+    )
 
 
 def test_numbers_stay_integers() -> None:

@@ -43,5 +43,9 @@ def test_a_chain_needs_no_more_than_its_lower_bound(sizes: list[int]) -> None:
 
 def test_a_residual_network_is_planned_at_its_lower_bound() -> None:
     """Blocks of two convolutions and a skip: three equal buffers are alive at most."""
-    blocks = [life for b in range(8) for life in (Lifetime(4096, 2 * b, 2 * b + 2), Lifetime(4096, 2 * b + 1, 2 * b + 2))]
+    blocks = [
+        life
+        for b in range(8)
+        for life in (Lifetime(4096, 2 * b, 2 * b + 2), Lifetime(4096, 2 * b + 1, 2 * b + 2))
+    ]
     assert arena_size(blocks, assign_offsets(blocks)) == lower_bound(blocks) == 3 * 4096

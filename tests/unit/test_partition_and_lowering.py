@@ -82,5 +82,7 @@ def test_a_failing_converter_is_named_with_the_node_and_the_line() -> None:
         raise ZeroDivisionError("oh")
 
     offers = registry(Converter("aten.sin.default", convert))
-    with pytest.raises(ConversionError, match=r"sin: aten.sin.default.*dist-0 1.0 failed: ZeroDivisionError: oh"):
+    with pytest.raises(
+        ConversionError, match=r"sin: aten.sin.default.*dist-0 1.0 failed: ZeroDivisionError: oh"
+    ):
         lower(partition(captured(Sines()), offers))

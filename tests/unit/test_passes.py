@@ -67,7 +67,9 @@ TARGET = Target("machine", "")
 
 
 def context(target: Target = TARGET, external: frozenset[int] = frozenset()) -> PassContext:
-    kernel = Kernel("k", Mixer.kind, target.name, lambda p: [], lambda *a: None, lambda *a: "", external_operands=external)  # type: ignore[arg-type,return-value]
+    kernel = Kernel(
+        "k", Mixer.kind, target.name, lambda p: [], lambda *a: None, lambda *a: "", external_operands=external
+    )  # type: ignore[arg-type,return-value]
     return PassContext(
         target,
         DType.float16,
@@ -171,7 +173,9 @@ def test_broadcasting_that_no_epilogue_offers_stays_apart() -> None:
     assert kinds(graph) == ["test.mixer", "core.pointwise"]
 
 
-@pytest.mark.parametrize(("target", "expected"), [("machine", "x0 > 0.0f ? x0 : 0.5f * x0"), ("toy", "leak_of_toy(x0, 0.5f)")])
+@pytest.mark.parametrize(
+    ("target", "expected"), [("machine", "x0 > 0.0f ? x0 : 0.5f * x0"), ("toy", "leak_of_toy(x0, 0.5f)")]
+)
 def test_attributes_become_literals_and_the_target_s_own_expression_wins(target: str, expected: str) -> None:
     b = Builder()
     made = context(Target(target, ""))

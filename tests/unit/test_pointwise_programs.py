@@ -49,4 +49,6 @@ def test_rewired_reads_inputs_from_other_slots(program: PointwiseProgram, data: 
     mapping = [data.draw(st.integers(0, count - 1)) for _ in range(program.input_count)]
     values = data.draw(st.lists(numbers, min_size=count, max_size=count))
     assume(not program.is_identity)
-    assert evaluated(program.rewired(mapping, count), values) == evaluated(program, [values[slot] for slot in mapping])
+    assert evaluated(program.rewired(mapping, count), values) == evaluated(
+        program, [values[slot] for slot in mapping]
+    )

@@ -47,7 +47,8 @@ def capture(
         if not isinstance(tensor, torch.Tensor):
             raise CaptureError(f"example input {position} is a {type(tensor).__name__}, not a torch.Tensor")
     examples = tuple(
-        _with_room(tensor, dynamic.get(position, {}), symbols) for position, tensor in enumerate(example_inputs)
+        _with_room(tensor, dynamic.get(position, {}), symbols)
+        for position, tensor in enumerate(example_inputs)
     )
     exported = _export(model, examples, dynamic, symbols)
     graph = exported.graph
@@ -72,7 +73,9 @@ def capture(
     )
 
 
-def _with_room(tensor: torch.Tensor, axes: Mapping[int, str], symbols: Mapping[str, DimRange]) -> torch.Tensor:
+def _with_room(
+    tensor: torch.Tensor, axes: Mapping[int, str], symbols: Mapping[str, DimRange]
+) -> torch.Tensor:
     """The example with at least 2 along dynamic dimensions: the exporter takes 1 for a constant."""
     for axis, symbol in axes.items():
         if symbol not in symbols:
@@ -127,11 +130,15 @@ def _export(
 def _positional_count(model: torch.nn.Module) -> int | None:
     """How many parameters come before ``*args`` of ``forward``; None when it has none."""
     kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
-    return kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else None
+    return (
+        kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else None
+    )
 
 
 def _forward_names(model: torch.nn.Module, count: int) -> list[str]:
-    parameters = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind not in (2, 4)]
+    parameters = [
+        p.name for p in inspect.signature(model.forward).parameters.values() if p.kind not in (2, 4)
+    ]
     return parameters[:count] if len(parameters) >= count else [f"input{i}" for i in range(count)]
 
 

@@ -79,7 +79,7 @@ def _headers(plan: Plan, backend: Backend) -> dict[str, str]:
         for path, text in kernel.source.headers.items():
             if headers.setdefault(path, text) != text:
                 raise PlanError(
-                    f"{owners[path]} and kernel {kernel.kernel} of {kernel.distribution} bring different texts "
+                    f"{owners[path]} and kernel {kernel.kernel} of {kernel.distribution} bring other texts "
                     f"as {path}; give one of them another name."
                 )
             owners.setdefault(path, f"kernel {kernel.kernel} of {kernel.distribution}")

@@ -45,15 +45,15 @@ class Identifiers:
 
 def c_string(text: str) -> str:
     """``text`` as a C string literal, in UTF-8 with octal escapes."""
-    escaped = "".join(
-        f"\\{chr(byte)}"
-        if chr(byte) in '"\\'
-        else chr(byte)
-        if 0x20 <= byte < 0x7F and byte != 0x3F
-        else f"\\{byte:03o}"
-        for byte in text.encode()
-    )
-    return f'"{escaped}"'
+    return '"' + "".join(map(_escaped, text.encode())) + '"'
+
+
+def _escaped(byte: int) -> str:
+    character = chr(byte)
+    if character in '"\\':
+        return f"\\{character}"
+    printable = 0x20 <= byte < 0x7F and character != "?"  # two of these begin a trigraph
+    return character if printable else f"\\{byte:03o}"
 
 
 def one_line(text: str) -> str:

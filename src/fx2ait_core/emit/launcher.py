@@ -72,18 +72,25 @@ def epilogue_struct(problem: Problem) -> str:
     for name, access, operand in zip(names, accesses, problem.epilogue_operands, strict=True):
         lines.append(f"  const {c_type(operand.type, problem)}* {name};  // {_DESCRIPTION[access]}")
     lines += ["", "  template <int V>", "  struct Operands {"]
-    lines += [f"    float {name}[{'1' if a == 'scalar' else 'V'}];" for name, a in zip(names, accesses, strict=True)]
+    lines += [
+        f"    float {name}[{'1' if a == 'scalar' else 'V'}];" for name, a in zip(names, accesses, strict=True)
+    ]
     lines += ["  };", "", "  template <int V>"]
-    lines += [f"  {device} Operands<V> load([[maybe_unused]] int64_t offset, [[maybe_unused]] int channel) const {{"]
+    lines += [f"  {device} Operands<V> load([[maybe_unused]] int64_t offset,"]
+    lines += [f"{' ' * len(f'  {device} Operands<V> load(')}[[maybe_unused]] int channel) const {{"]
     lines += ["    Operands<V> operands;"]
     for name, access in zip(names, accesses, strict=True):
         width = "1" if access == "scalar" else "V"
         lines.append(f"    fx2ait::load_vector<{width}>(operands.{name}, {name}{_INDEX[access]});")
     statements, result = problem.epilogue.statements(
-        ["x[i]", *(f"operands.{n}[{'0' if a == 'scalar' else 'i'}]" for n, a in zip(names, accesses, strict=True))]
+        [
+            "x[i]",
+            *(f"operands.{n}[{'0' if a == 'scalar' else 'i'}]" for n, a in zip(names, accesses, strict=True)),
+        ]
     )
     lines += ["    return operands;", "  }", "", "  template <int V>"]
-    lines += [f"  {device} void apply([[maybe_unused]] float (&x)[V], [[maybe_unused]] const Operands<V>& operands) const {{"]
+    lines += [f"  {device} void apply([[maybe_unused]] float (&x)[V],"]
+    lines += [f"{' ' * len(f'  {device} void apply(')}[[maybe_unused]] const Operands<V>& operands) const {{"]
     if statements:
         lines += [unroll, "    for (int i = 0; i < V; ++i) {"]
         lines += [f"      {statement}" for statement in statements]

@@ -14,7 +14,6 @@ from ..ir.operator import NO_ATTRIBUTES, Attributes, Operator, Origin
 from ..ir.value import Constant, Value
 
 
-
 @dataclass(frozen=True)
 class Call:
     """The arguments by the schema's names, defaults filled in, tensors as IR values.

@@ -140,16 +140,23 @@ class PointwiseOperator(Operator):
         return (tensor_type(shape, operands[0].dtype),)
 
 
-def pointwise_operator(kind: str, arity: int = 1, attributes: type[Attributes] = Attributes) -> type[PointwiseOperator]:
+def pointwise_operator(
+    kind: str, arity: int = 1, attributes: type[Attributes] = Attributes
+) -> type[PointwiseOperator]:
     """A pointwise operator class in one line; ``arity`` operands named ``input``, ``other``, …
 
     >>> pointwise_operator("mish.mish").kind
     'mish.mish'
     """
     names = ("input", "other", *(f"operand{i}" for i in range(2, arity)))[:arity]
-    class_name = "".join(part.capitalize() for part in kind.split(".")[-1].split("_"))
+    class_name = "".join(part.capitalize() for part in kind.rsplit(".", maxsplit=1)[-1].split("_"))
     return type(
         class_name,
         (PointwiseOperator,),
-        {"kind": kind, "operand_names": names, "attribute_type": attributes, "__doc__": f"Pointwise ``{kind}``."},
+        {
+            "kind": kind,
+            "operand_names": names,
+            "attribute_type": attributes,
+            "__doc__": f"Pointwise ``{kind}``.",
+        },
     )

@@ -155,7 +155,9 @@ def finish_outputs(graph: Graph, context: PassContext) -> None:
             continue
         program = ProgramAttributes(PointwiseProgram(1))
         origin = producer.origin if producer else None
-        copy = FusedPointwise([output], program, name=graph.fresh_name(f"{output.name}_output"), origin=origin)
+        copy = FusedPointwise(
+            [output], program, name=graph.fresh_name(f"{output.name}_output"), origin=origin
+        )
         copy.result.type = output.type.with_layout(row_major(output.type.rank)).with_dtype(dtype)
         if isinstance(output, Input) and not assigner.reads_external(copy, 0):
             copy.operands[0] = assigner.convert(output, output.type.layout, None)

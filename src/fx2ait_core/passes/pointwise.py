@@ -23,7 +23,7 @@ def literal(value: object) -> str:
     """An attribute as a float literal of C; infinities and NaN by the compiler's constants."""
     number = float(value)  # type: ignore[arg-type]
     if number != number:  # noqa: PLR0124
-        return "__builtin_nanf(\"\")"
+        return '__builtin_nanf("")'
     if number in (float("inf"), float("-inf")):
         return f"({'-' if number < 0 else ''}__builtin_inff())"
     text = repr(number)
@@ -171,5 +171,3 @@ def _fuse(graph: Graph, producer: Operator, operator: FusedPointwise) -> None:
     operator.result.producer = producer
     graph.operators[position] = producer
     del graph.operators[graph.operators.index(producer)]
-
-

@@ -61,10 +61,10 @@ def _place(lifetimes: Sequence[Lifetime], order: Iterable[int]) -> list[int]:
 
 
 def arena_size(lifetimes: Sequence[Lifetime], offsets: Sequence[int]) -> int:
-    return max((o + aligned(l.size) for o, l in zip(offsets, lifetimes, strict=True)), default=0)
+    return max((o + aligned(life.size) for o, life in zip(offsets, lifetimes, strict=True)), default=0)
 
 
 def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
     """The most bytes alive at any one step: no arena can be smaller."""
     steps = {lifetime.first for lifetime in lifetimes}
-    return max((sum(aligned(l.size) for l in lifetimes if l.first <= s <= l.last) for s in steps), default=0)
+    return max((sum(aligned(x.size) for x in lifetimes if x.first <= s <= x.last) for s in steps), default=0)

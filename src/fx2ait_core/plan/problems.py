@@ -63,7 +63,9 @@ def offers_for(problem: Problem, registry: Registry, where: str) -> list[Offer]:
 def _declines(kernel: Kernel, problem: Problem) -> Decline | None:
     for position, operand in enumerate(problem.operands):
         if operand.external and position not in kernel.external_operands:
-            return Decline(f"operand {operand.name} is the engine's input, whose layout is known at run time only")
+            return Decline(
+                f"operand {operand.name} is an input of the engine: its layout is known at run time only"
+            )
     try:
         return kernel.supports(problem)
     except Decline as raised:
