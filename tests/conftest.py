@@ -135,7 +135,7 @@ WEIGHT = np.array([2.0, 3.0, 5.0])
 def make_plan(target: Target, name: str = "scale and increment") -> Plan:
     """``image[batch, 3] * [2, 3, 5] + 1`` for a batch of 1 to 8, in buckets up to 2 and 8.
 
-    The buckets' workspaces overlap the other's activations. The weight is a constant called
+    The weight is a constant called
     ``layer.weight``; the nodes are ``layer.scale`` and ``layer.increment``.
     """
     from fx2ait_core.emit.launcher import signature  # noqa: PLC0415  (of the room under test)
@@ -200,7 +200,7 @@ def make_plan(target: Target, name: str = "scale and increment") -> Plan:
             PackedConstant("spare", np.arange(5, dtype=np.int64), 0),
             PackedConstant("layer.weight", WEIGHT.astype(compute.numpy), 256),
         ),
-        buckets=(bucket(2, (0, 0), 256), bucket(8, (0, 256), 512)),
+        buckets=(bucket(2, (0, 256), 512), bucket(8, (0, 256), 512)),
         plugins=(("fx2ait-test", "1.2"),),
     )
 

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import torch
 
 from . import builtin
-from .build.library import BuiltLibrary, build
+from .build.compile_cache import CompileCache
 from .build.library import Progress as BuildProgress
-from .capture import BATCH, capture
+from .build.library import Recipe, build
+from .capture import BATCH, CapturedProgram, capture
 from .emit.emit import emit
 from .emit.source_tree import SourceTree
 from .errors import CaptureError, TargetError
@@ -24,6 +25,7 @@ from .ir.dims import DimRange
 from .ir.dtypes import DType
 from .ir.graph import Graph
 from .lower import lower
+from .memo import CompilationMemo, compilation_key
 from .normalize import normalize
 from .partition import partition
 from .passes.pipeline import run_passes
@@ -71,15 +73,13 @@ class CompiledLibrary:
 
 
 @dataclass(frozen=True)
-class Lowered:
-    """A model as an optimized graph for a target, ready to be planned."""
+class Machine:
+    """What is compiled for, in which precision, and the plugins that do it."""
 
-    graph: Graph
+    backend: Backend
     target: Target
     precision: DType
-    backend: Backend
     plugins: PluginSet
-    structure: str
 
 
 def compile(
@@ -118,50 +118,44 @@ def compile(
     cannot be compiled and why.
     """
     settings, progress = _settings(settings, no_plugins), progress or _Silent()
-    lowered = lower_model(
-        model,
-        example_inputs,
-        target=target,
-        arch=arch,
-        precision=precision,
-        dynamic_batch=dynamic_batch,
-        input_names=input_names,
-        name=name,
-        dump_ir=dump_ir,
-        settings=settings,
-        progress=progress,
-    )
-    runs_here = _runs_here(lowered, settings)
+    machine = choose_machine(target, arch, precision, settings)
+    captured = capture_model(model, example_inputs, dynamic_batch, input_names, name, progress)
+    runs_here = machine.backend.runs_here(machine.target, settings) is None
     measured = runs_here and (settings.tune if tune is None else tune)
-    planned = plan_model(lowered, tune_batches, measured, settings, progress)
+
+    memo = CompilationMemo(CompileCache.open(settings.cache_dir))
+    identity = Recipe.of(machine.backend, machine.target, settings).identity
+    options = (machine.precision.value, measured, tuple(tune_batches), settings.keep_sources)
+    key = compilation_key(captured, machine.target, identity, machine.plugins.packages, options)
+    if dump_ir is None and not settings.keep_sources and (known := memo.find(key)):
+        return _loaded(known.library, known.manifest, None, runs_here, settings, progress)
+
+    graph = lower_program(captured, machine, dump_ir, progress)
+    planned = plan_graph(graph, machine, tune_batches, measured, settings, progress)
     progress.stage("emit")
-    tree = emit(planned, lowered.backend)
+    tree = emit(planned, machine.backend)
     progress.stage("build")
-    built = build_tree(tree, lowered, settings, progress)
-    manifest = {**tree_manifest(tree), "output_structure": lowered.structure}
+    built = build(tree, machine.backend, machine.target, settings, _unit_reporter(progress))
+    manifest = {**tree_manifest(tree), "output_structure": captured.output_structure}
+    memo.record(key, built.key, manifest)
+    return _loaded(built.path, manifest, built.sources, runs_here, settings, progress)
+
+
+def _loaded(
+    library: Path,
+    manifest: Mapping[str, Any],
+    sources: Path | None,
+    runs_here: bool,
+    settings: Settings,
+    progress: Progress,
+) -> Engine | CompiledLibrary:
     if not runs_here:
-        return CompiledLibrary(built.path, manifest, built.sources)
+        return CompiledLibrary(library, manifest, sources)
     progress.stage("load")
-    return Engine(built.path, manifest, settings, built.sources)
+    return Engine(library, manifest, settings, sources)
 
 
 def emit_only(
-    model: torch.nn.Module,
-    example_inputs: Sequence[torch.Tensor] | torch.Tensor,
-    *,
-    tune_batches: Sequence[int] = (),
-    no_plugins: Sequence[str] = (),
-    settings: Settings | None = None,
-    progress: Progress | None = None,
-    **options: Any,
-) -> SourceTree:
-    """The source tree alone, kernels chosen without measuring; options as for :func:`compile`."""
-    settings, progress = _settings(settings, no_plugins), progress or _Silent()
-    lowered = lower_model(model, example_inputs, settings=settings, progress=progress, **options)
-    return emit(plan_model(lowered, tune_batches, False, settings, progress), lowered.backend)
-
-
-def lower_model(
     model: torch.nn.Module,
     example_inputs: Sequence[torch.Tensor] | torch.Tensor,
     *,
@@ -169,58 +163,88 @@ def lower_model(
     arch: str | None = None,
     precision: str | None = None,
     dynamic_batch: tuple[int, int] | None = None,
+    tune_batches: Sequence[int] = (),
     input_names: Sequence[str] | None = None,
     name: str | None = None,
+    no_plugins: Sequence[str] = (),
     dump_ir: Path | None = None,
-    settings: Settings,
-    progress: Progress,
-) -> Lowered:
-    """Capture, partition, lower and optimize; parameters as for :func:`compile`."""
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> SourceTree:
+    """The source tree alone, kernels chosen without measuring; parameters as for :func:`compile`."""
+    settings, progress = _settings(settings, no_plugins), progress or _Silent()
+    machine = choose_machine(target, arch, precision, settings)
+    captured = capture_model(model, example_inputs, dynamic_batch, input_names, name, progress)
+    graph = lower_program(captured, machine, dump_ir, progress)
+    return emit(plan_graph(graph, machine, tune_batches, False, settings, progress), machine.backend)
+
+
+def choose_machine(target: str | None, arch: str | None, precision: str | None, settings: Settings) -> Machine:
+    """Load the plugins and settle what to compile for; parameters as for :func:`compile`."""
     plugins = load_plugins(settings, [builtin])
     backend = choose_backend(plugins, target, arch, settings)
-    machine = backend.detect(arch, settings)
-    dtype = _precision(precision, machine)
-    examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
+    detected = backend.detect(arch, settings)
+    return Machine(backend, detected, _precision(precision, detected), plugins)
+
+
+def capture_model(
+    model: torch.nn.Module,
+    example_inputs: Sequence[torch.Tensor] | torch.Tensor,
+    dynamic_batch: tuple[int, int] | None,
+    input_names: Sequence[str] | None,
+    name: str | None,
+    progress: Progress,
+) -> CapturedProgram:
+    """Capture and normalize; parameters as for :func:`compile`."""
     progress.stage("capture")
+    examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     symbols, dynamic = _dynamic(dynamic_batch, examples)
-    captured = capture(model, examples, dynamic=dynamic, symbols=symbols, input_names=input_names, name=name)
+    captured = capture(
+        model, examples, dynamic=dynamic, symbols=symbols, input_names=input_names, name=name
+    )
     normalize(captured.graph)
+    return captured
+
+
+def lower_program(
+    captured: CapturedProgram, machine: Machine, dump_ir: Path | None, progress: Progress
+) -> Graph:
+    """Partition, lower and optimize."""
+    registry = machine.plugins.registry
     progress.stage("lower")
-    graph = lower(partition(captured, plugins.registry, plugins.install_hint))
+    graph = lower(partition(captured, registry, machine.plugins.install_hint))
     progress.stage("optimize")
-    passes = [contribution.value for contribution in plugins.registry.passes]
-    run_passes(graph, passes, PassContext(machine, dtype, plugins.registry), dump=dump_ir)
-    return Lowered(graph, machine, dtype, backend, plugins, captured.output_structure)
+    passes = [contribution.value for contribution in registry.passes]
+    return run_passes(graph, passes, PassContext(machine.target, machine.precision, registry), dump=dump_ir)
 
 
-def plan_model(
-    lowered: Lowered, tune_batches: Sequence[int], measured: bool, settings: Settings, progress: Progress
+def plan_graph(
+    graph: Graph,
+    machine: Machine,
+    tune_batches: Sequence[int],
+    measured: bool,
+    settings: Settings,
+    progress: Progress,
 ) -> Plan:
     """Choose kernels, by measurement or by estimate, and place everything in memory."""
     progress.stage("tune" if measured else "plan")
-    backend, machine = lowered.backend, lowered.target
-    device = tuning_device(backend, machine, settings)
+    device = tuning_device(machine.backend, machine.target, settings)
     report = _unit_reporter(progress)
-    measure = measurer(backend, machine, settings, report) if measured else None
+    measure = measurer(machine.backend, machine.target, settings, report) if measured else None
     with TuningCache.open(settings.cache_dir) as cache:
 
         def select(requests: Sequence[tuple[Problem, Sequence[Offer]]]) -> Sequence[Choice]:
             return select_all(requests, measure, cache, device)
 
         return plan(
-            lowered.graph,
-            lowered.target,
-            lowered.plugins.registry,
+            graph,
+            machine.target,
+            machine.plugins.registry,
             select,
-            precision=lowered.precision.value,
-            tune_sizes=[{BATCH: size} for size in tune_batches] if lowered.graph.symbols else (),
-            plugins=lowered.plugins.versions,
+            precision=machine.precision.value,
+            tune_sizes=[{BATCH: size} for size in tune_batches] if graph.symbols else (),
+            plugins=machine.plugins.versions,
         )
-
-
-def build_tree(tree: SourceTree, lowered: Lowered, settings: Settings, progress: Progress) -> BuiltLibrary:
-    """Compile and link, or take the library from the cache."""
-    return build(tree, lowered.backend, lowered.target, settings, _unit_reporter(progress))
 
 
 def _unit_reporter(progress: Progress) -> Callable[[BuildProgress], None]:
@@ -234,7 +258,9 @@ def load(path: Path | str, *, settings: Settings | None = None) -> Engine:
     """
     settings = settings or Settings.from_environment()
     registry = load_plugins(settings, [builtin]).registry
-    return artifact.load(Path(path), settings, lambda name: registry.backend(name).detect(None, settings))
+    return artifact.load(
+        Path(path), settings, lambda name, arch: registry.backend(name).detect(arch, settings)
+    )
 
 
 def plugins(*, settings: Settings | None = None) -> PluginSet:
@@ -291,10 +317,3 @@ def _dynamic(
         if isinstance(tensor, torch.Tensor) and tensor.ndim == 0:
             raise CaptureError(f"example input {position} has no dimension that could be the batch")
     return {BATCH: limits}, {position: {0: BATCH} for position in range(len(examples))}
-
-
-def _runs_here(lowered: Lowered, settings: Settings) -> bool:
-    if lowered.backend.available(settings) is not None:
-        return False
-    here = lowered.backend.detect(None, settings)
-    return here.arch == lowered.target.arch

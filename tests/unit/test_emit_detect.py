@@ -13,6 +13,7 @@ from fx2ait_core.target.cpu import CpuBackend
 from fx2ait_core.target.cpu import backend as cpu_backend
 from fx2ait_core.target.cpu.processor import Processor, read_processor
 from fx2ait_core.target.cuda import CudaBackend
+from fx2ait_core.target.target import Target
 from fx2ait_core.target.cuda import backend as cuda_backend
 from fx2ait_core.target.cuda.driver import Device, NoDevice, first_device
 
@@ -60,10 +61,10 @@ def test_an_older_level_can_be_asked_for_and_a_wrong_one_is_refused(monkeypatch)
 
 def test_whether_code_runs_here_is_told(monkeypatch):
     monkeypatch.setattr(cpu_backend, "read_processor", lambda: processor(V3))
-    assert CpuBackend().runs_here("x86-64-v3") is None
-    assert CpuBackend().runs_here("native") is None
-    assert "lacks avx512bw" in CpuBackend().runs_here("x86-64-v4")
-    assert "x86_64, not aarch64" in CpuBackend().runs_here("armv8-a")
+    assert CpuBackend().runs_here(Target("cpu", "x86-64-v3"), Settings()) is None
+    assert CpuBackend().runs_here(Target("cpu", "native"), Settings()) is None
+    assert "lacks avx512bw" in CpuBackend().runs_here(Target("cpu", "x86-64-v4"), Settings())
+    assert "x86_64, not aarch64" in CpuBackend().runs_here(Target("cpu", "armv8-a"), Settings())
 
 
 def test_the_system_is_read_and_its_gaps_are_filled(tmp_path):

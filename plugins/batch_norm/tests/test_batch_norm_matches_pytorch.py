@@ -61,7 +61,10 @@ def test_batch_norm_matches_pytorch(target: str) -> None:
 def test_a_folded_norm_leaves_no_trace() -> None:
     engine = assert_matches_pytorch([Case(FOLDED[0], ((1, 8, 6, 7),))])
     launches = engine.manifest["plan"]["buckets"][-1]["launches"]
-    assert [launch["description"].partition(":")[0] for launch in launches] == ["conv.conv2d", "core.pointwise"]
+    assert [launch["description"].partition(":")[0] for launch in launches] == [
+        "conv.conv2d",
+        "core.pointwise",
+    ]
 
 
 def test_the_model_is_handed_back_as_it_was() -> None:

@@ -160,26 +160,26 @@ def run(batch: list[Case]) -> None:
             check(case, kernel)
 
 
-PROPERTY = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @needs_compiler
 @PROPERTY
-@given(st.lists(cases(cpu_direct.DIRECT), min_size=12, max_size=16))
+@given(st.lists(cases(cpu_direct.DIRECT), min_size=8, max_size=12))
 def test_direct(batch: list[Case]) -> None:
     run(batch)
 
 
 @needs_compiler
 @PROPERTY
-@given(st.lists(cases(cpu_winograd.WINOGRAD), min_size=8, max_size=10))
+@given(st.lists(cases(cpu_winograd.WINOGRAD), min_size=5, max_size=8))
 def test_winograd(batch: list[Case]) -> None:
     run(batch)
 
 
 @needs_compiler
 @PROPERTY
-@given(st.lists(cases(cpu_lanewise.LANEWISE), min_size=8, max_size=10))
+@given(st.lists(cases(cpu_lanewise.LANEWISE), min_size=5, max_size=8))
 def test_lanewise(batch: list[Case]) -> None:
     run(batch)
 

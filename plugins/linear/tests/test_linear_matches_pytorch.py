@@ -45,7 +45,10 @@ def products(draw: st.DrawFn) -> Case:
     inner, outer = draw(st.sampled_from(SIZES)), draw(st.sampled_from(SIZES))
     kind = draw(st.sampled_from(["linear", "linear", "linear 3d", "addmm", "mm"]))
     if kind == "addmm":
-        return Case(AddMM(inner, outer, draw(st.sampled_from([1, 0.5])), draw(st.sampled_from([1, 2.0]))), ((1, inner),))
+        return Case(
+            AddMM(inner, outer, draw(st.sampled_from([1, 0.5])), draw(st.sampled_from([1, 2.0]))),
+            ((1, inner),),
+        )
     if kind == "mm":
         return Case(MM(inner, outer), ((1, inner),))
     layer: nn.Module = nn.Linear(inner, outer, bias=draw(st.booleans()))

@@ -13,7 +13,8 @@ _KEYWORDS = frozenset(
         false float for friend goto if inline int long mutable namespace new noexcept not nullptr operator or
         private protected public register reinterpret_cast return short signed sizeof static static_assert
         static_cast struct switch template this thread_local throw true try typedef typeid typename union
-        unsigned using virtual void volatile wchar_t while xor int32_t int64_t size_t std fx2ait linux unix""",
+        unsigned using virtual void volatile wchar_t while xor int32_t int64_t size_t std fx2ait linux unix
+        """,
     )
 )
 

@@ -29,6 +29,12 @@ class PluginSet:
         return tuple(sorted(used))
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """Importable top-level packages of the plugins in use."""
+        references = [row.reference for row in self.rows if row.contributions]
+        return tuple(sorted({reference.partition(":")[0].partition(".")[0] for reference in references}))
+
+    @property
     def install_hint(self) -> str:
         """How to get plugins where there are none, else what is wrong with some; empty when all is well."""
         return describe_problems(self.rows) if self.rows else INSTALL_HINT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..ir.dims import Dim, DimRange, Shape, evaluate
@@ -12,6 +13,11 @@ from ..ir.operator import Attributes
 from ..ir.pointwise import PointwiseProgram
 from ..ir.types import TensorType
 from ..target.target import Target
+
+
+@lru_cache(maxsize=4096)
+def _evaluated(dim: Dim, sizes: tuple[tuple[str, int], ...]) -> int:
+    return evaluate(dim, dict(sizes))
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Problem:
 
     def size(self, dim: Dim) -> int:
         """``dim`` at the sizes that the kernel is chosen for."""
-        return evaluate(dim, self.bindings)
+        return dim if isinstance(dim, int) else _evaluated(dim, self.sizes)
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
         return tuple(self.size(dim) for dim in shape)

@@ -43,6 +43,13 @@ class Backend(ABC):
     def available(self, settings: Settings) -> str | None:
         """None when engines can run here, else the reason why not, with the mend."""
 
+    def runs_here(self, target: Target, settings: Settings) -> str | None:
+        """None when code for ``target`` runs on this machine, else the reason why not."""
+        reason = self.available(settings)
+        if reason is None and self.detect(None, settings).arch != target.arch:
+            reason = f"this machine is no {target.arch}"
+        return reason
+
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
         """Runtime and device headers of the target, by include path."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class ChoiceKeys:
 
     def _package(self, name: str) -> str:
         if name not in self._packages:
-            self._packages[name] = _package_digest(name)
+            self._packages[name] = package_digest(name)
         return self._packages[name]
 
 
@@ -66,7 +67,8 @@ def _source_hash(kernel: Kernel, source: KernelSource) -> str:
     return total.hexdigest()
 
 
-def _package_digest(name: str) -> str:
+@cache
+def package_digest(name: str) -> str:
     """Hash of all files of an importable package; of its name where it has none."""
     total = hashlib.sha256(name.encode())
     try:

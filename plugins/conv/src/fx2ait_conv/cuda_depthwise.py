@@ -60,7 +60,7 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     instructions = target["fp32_tflops"] * 1e6 / 2 * 0.5  # per microsecond
     waves = max(1.0, threads / (target["multiprocessors"] * 1024))
     latency = (shape.kernel_h * 0.5 + 1.0) * waves
-    return max(threads * work / instructions, latency, cost.memory_us(problem)) + 2.0
+    return float(max(threads * work / instructions, latency, 1.5 * cost.memory_us(problem)) + 1.5)
 
 
 def candidates(problem: Problem) -> Sequence[Candidate]:

@@ -118,7 +118,8 @@ def supports(problem: Problem) -> Decline | None:
 
 def _resident(problem: Problem, tile: Tile, patch: Patch) -> int:
     """Blocks that fit on a multiprocessor at once."""
-    return max(1, min(problem.target["shared_memory_per_multiprocessor"] // (patch.shared_bytes + 1024), tile.resident))
+    shared = problem.target["shared_memory_per_multiprocessor"] // (patch.shared_bytes + 1024)
+    return int(max(1, min(shared, tile.resident)))
 
 
 def _sources(problem: Problem, shape: ConvShape, rows: int, columns: int, channels: int) -> int | None:
@@ -159,8 +160,9 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     shape, cost, target, view = ConvShape.of(problem), ConvCost.of(problem), problem.target, View.of(problem)
     patch = Patch.of(shape, tile)
     multiprocessors = target["multiprocessors"]
-    across = ceil(problem.size(view.out_height) / tile.rows) * ceil(problem.size(view.out_width) / tile.columns)
-    tiles = problem.size(view.images) * across * ceil(shape.group_out / tile.channels) * shape.groups
+    across = ceil(problem.size(view.out_width) / tile.columns) * ceil(shape.group_out / tile.channels)
+    down = ceil(problem.size(view.out_height) / tile.rows)
+    tiles = problem.size(view.images) * down * across * shape.groups
 
     clock = 1700.0  # cycles per microsecond
     share = 0.62 if target.has("wgmma") else 0.9
@@ -172,12 +174,14 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     if patch.chunks > 1:
         bring += tile.channels * patch.padded_k * patch.chunks * 2 / 64 + 600 * patch.chunks
     store = tile.rows * tile.columns * tile.channels * 0.06
-    cycles = max(multiply, reads) * 1.15 + bring + store
+    # Fitted to an H100: the more blocks on a multiprocessor, the better their phases overlap.
     resident = _resident(problem, tile, patch)
-    latency = 1500 + patch.padded_k // 16 * patch.chunks * 60
+    cycles = (1.5 + 1.0 / resident) * (max(multiply, reads) * 1.15 + bring + store)
+    rounds = ceil(patch.elements / (4 * 8 * 32 * tile.warps)) * patch.chunks  # trips to memory and back
+    latency = 1500 + 900 * rounds + patch.padded_k // 16 * patch.chunks * 60
     busy = ceil(tiles / multiprocessors)
     turn = max(busy * cycles, ceil(busy / resident) * max(latency, cycles))
-    return max(turn / clock, cost.memory_us(problem)) + 2.5
+    return float(max(turn / clock, cost.memory_us(problem)) + 3.5)
 
 
 def candidates(problem: Problem) -> Sequence[Candidate]:

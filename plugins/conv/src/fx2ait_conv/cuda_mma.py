@@ -20,6 +20,7 @@ from .cuda_shape import (
     compute_dtype,
     element_type,
     largest,
+    merge_groups,
     pad_columns,
 )
 
@@ -32,7 +33,12 @@ MOST_CANDIDATES = 8
 
 @dataclass(frozen=True)
 class Tile:
-    """A thread block's share of the matrix product; see ``GemmTile`` in ``implicit_gemm.cuh``."""
+    """A thread block's share of the matrix product; see ``GemmTile`` in ``implicit_gemm.cuh``.
+
+    ``merged`` neighbouring groups are computed as one, with zeros in the weight between them: more
+    products, but whole vectors and sectors of memory. As in Winograd's or Fourier's algorithms, an
+    infinity or NaN in one of them then spreads to the others.
+    """
 
     pixels: int
     channels: int
@@ -42,6 +48,7 @@ class Tile:
     stages: int
     splits: int = 1
     resident: int = 1
+    merged: int = 1
 
     @property
     def warps(self) -> int:
@@ -60,7 +67,8 @@ class Tile:
 
     def __str__(self) -> str:
         splits = f", {self.splits} splits" if self.splits > 1 else ""
-        return f"{self.pixels}x{self.channels}x{self.depth}, {self.stages} stages{splits}"
+        merged = f", {self.merged} groups as one" if self.merged > 1 else ""
+        return f"{self.pixels}x{self.channels}x{self.depth}, {self.stages} stages{splits}{merged}"
 
 
 TILES = (
@@ -80,6 +88,19 @@ TILES = (
     Tile(128, 16, 64, 32, 16, 3, resident=3),
 )
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
+MOST_MERGED = 64
+"""Channels of a group made by merging."""
+
+
+def _mergers(shape: ConvShape) -> list[int]:
+    """How many neighbouring groups may be taken as one, so that 8 channels are read at once."""
+    return [
+        count
+        for count in range(1, shape.groups + 1)
+        if shape.groups % count == 0
+        and shape.group_in * count % 8 == 0
+        and (count == 1 or max(shape.group_in, shape.group_out) * count <= MOST_MERGED)
+    ]
 
 
 def supports(problem: Problem) -> Decline | None:
@@ -91,8 +112,11 @@ def supports(problem: Problem) -> Decline | None:
     shape = ConvShape.of(problem)
     if not shape.spatially_static:
         return Decline(f"height and width must be static, not {shape.height}x{shape.width}")
-    if shape.group_in % 8:
-        return Decline(f"the {shape.group_in} input channels of a group must be a multiple of 8")
+    if not _mergers(shape):
+        return Decline(
+            f"the {shape.group_in} input channels of a group must be a multiple of 8, alone or with those of "
+            f"neighbouring groups, {MOST_MERGED} channels together at most"
+        )
     if shape.groups > 65535:
         return Decline(f"{shape.groups} groups exceed a launch grid")
     return None
@@ -102,37 +126,40 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     """Predicted time: waves of blocks at the tensor cores' rate, or memory, plus fixed costs.
 
     Each multiprocessor runs the blocks that fit; together they are bound by the tensor cores'
-    rate, alone by the latency of one step.
+    rate, alone by the latency of one step. The figures were fitted to an H100 on ResNet's layers.
     """
-    shape, cost, target = ConvShape.of(problem), ConvCost.of(problem), problem.target
+    shape, cost, target = ConvShape.of(problem).merged(tile.merged), ConvCost.of(problem), problem.target
     multiprocessors = target["multiprocessors"]
-    blocks = (
-        ceil(cost.pixels / tile.pixels) * ceil(shape.group_out / tile.channels) * shape.groups * tile.splits
-    )
+    blocks = _blocks(shape, tile, cost.pixels) * tile.splits
     steps = ceil(ceil(shape.k / tile.depth) / tile.splits)
-    fits = min(
-        target["shared_memory_per_multiprocessor"] // (tile.shared_bytes + 1024),
-        65536 // (tile.registers * tile.warps * 32),
-        64 // tile.warps,
-    )
-    fits = max(1, fits)
-    # mma.sync reaches the full rate before Hopper, and about 6 tenths of wgmma's on it.
-    share = 0.62 if target.has("wgmma") else 0.9
-    rate = target["fp16_tflops"] * 1e6 / multiprocessors * share  # operations per microsecond and multiprocessor
+    shared = target["shared_memory_per_multiprocessor"] // (tile.shared_bytes + 1024)
+    fits = max(1, min(shared, 65536 // (tile.registers * tile.warps * 32), 64 // tile.warps))
+    # mma.sync reaches nearly the full rate before Hopper, and a good half of wgmma's on it.
+    share = 0.56 if target.has("wgmma") else 0.85
     reuse = tile.warp_pixels * tile.warp_channels / (tile.warp_pixels + tile.warp_channels)
-    rate *= reuse / (reuse + 5.0)  # smaller warp tiles wait for shared memory
+    share *= reuse / (reuse + 5.0)  # smaller warp tiles wait for shared memory
+    rate = target["fp16_tflops"] * 1e6 / multiprocessors * share  # operations per microsecond
     work = 2.0 * tile.pixels * tile.channels * tile.depth / rate
-    latency = 0.14 + 0.06 * (tile.depth // 32)
+    latency = 0.10 + 0.035 * (tile.depth // 32)
 
     def turn(resident: int) -> float:
-        return max(steps * max(resident * work, latency), 0.5) + 1.0
+        overlap = 0.95 if resident > 1 else 0.78 if tile.warps >= 8 else 0.6
+        finish = 0.6 + resident * tile.pixels * tile.channels * 0.17e-3
+        return steps * max(resident * work / overlap, latency) + finish
 
     full, rest = divmod(blocks, fits * multiprocessors)
     compute = full * turn(fits) + (turn(ceil(rest / multiprocessors)) if rest else 0.0)
     if tile.splits > 1:
         partial_bytes = blocks * tile.pixels * tile.channels * 4 * 2
         compute += 1.5 + partial_bytes / (target["memory_gbps"] * 1e3) + tile.splits * 0.15
-    return max(compute, cost.memory_us(problem)) + 2.0
+    # A group's channels of one pixel occupy whole sectors of 32 bytes.
+    scattered = max(1.0, 16.0 / min(shape.group_in, shape.group_out)) if shape.groups > 1 else 1.0
+    return float(max(compute, cost.memory_us(problem) * scattered) + 1.4)
+
+
+def _blocks(shape: ConvShape, tile: Tile, pixels: int) -> int:
+    """Thread blocks without splits."""
+    return ceil(pixels / tile.pixels) * ceil(shape.group_out / tile.channels) * shape.groups
 
 
 def candidates(problem: Problem) -> Sequence[Candidate]:
@@ -142,42 +169,43 @@ def candidates(problem: Problem) -> Sequence[Candidate]:
 
 
 def _fitting(problem: Problem) -> Iterator[Tile]:
-    shape, pixels = ConvShape.of(problem), ConvCost.of(problem).pixels
-    multiprocessors = problem.target["multiprocessors"]
-    for tile in TILES:
-        wasteful = tile.channels > 16 and tile.channels >= 2 * shape.group_out
-        if wasteful or tile.shared_bytes + 1024 > problem.target["shared_memory_per_block"]:
-            continue
-        blocks = ceil(pixels / tile.pixels) * ceil(shape.group_out / tile.channels) * shape.groups
-        steps = ceil(shape.k / tile.depth)
-        for splits in SPLITS:
-            if splits == 1 or (blocks * splits <= 3 * multiprocessors and steps >= 4 * splits):
-                yield replace(tile, splits=splits)
+    pixels, multiprocessors = ConvCost.of(problem).pixels, problem.target["multiprocessors"]
+    for merged in _mergers(ConvShape.of(problem)):
+        shape = ConvShape.of(problem).merged(merged)
+        for tile in TILES:
+            wasteful = tile.channels > 16 and tile.channels >= 2 * shape.group_out
+            if wasteful or tile.shared_bytes + 1024 > problem.target["shared_memory_per_block"]:
+                continue
+            blocks, steps = _blocks(shape, tile, pixels), ceil(shape.k / tile.depth)
+            for splits in SPLITS:
+                if splits == 1 or (blocks * splits <= 3 * multiprocessors and steps >= 4 * splits):
+                    yield replace(tile, splits=splits, merged=merged)
 
 
 def counter_bytes(problem: Problem, tile: Tile) -> int:
     """Bytes of tile counters before the partial sums: enough for the largest sizes, so that the
     partial sums of no size overlap them."""
-    shape = ConvShape.of(problem)
-    blocks = ceil(largest(problem, shape.pixels) / tile.pixels) * ceil(shape.group_out / tile.channels)
-    return ceil(blocks * shape.groups * 4 / 256) * 256
+    shape = ConvShape.of(problem).merged(tile.merged)
+    return ceil(_blocks(shape, tile, largest(problem, shape.pixels)) * 4 / 256) * 256
 
 
 def workspace_bytes(problem: Problem, tile: Tile) -> Dim:
+    """Counters, then one partial tile per split."""
     if tile.splits == 1:
         return 0
-    shape = ConvShape.of(problem)
-    blocks = ceil_div(shape.pixels, tile.pixels) * ceil(shape.group_out / tile.channels) * shape.groups
-    return counter_bytes(problem, tile) + blocks * (tile.splits * tile.pixels * tile.channels * 4)
+    shape = ConvShape.of(problem).merged(tile.merged)
+    tiles = ceil_div(shape.pixels, tile.pixels) * ceil(shape.group_out / tile.channels) * shape.groups
+    return counter_bytes(problem, tile) + tiles * (tile.splits * tile.pixels * tile.channels * 4)
 
 
-def pack(dtype: DType, weight: np.ndarray) -> np.ndarray:
-    """``[O, I / groups, kh, kw]`` to ``[O, K]``, K running over (kh, kw, channel), padded with zeros."""
-    return pad_columns(as_rows(weight), PACKED_MULTIPLE).astype(dtype.numpy)
+def pack(dtype: DType, groups: int, merged: int, weight: np.ndarray) -> np.ndarray:
+    """``[O, I / groups, kh, kw]`` to ``[O, K]``, K running over (kh, kw, channel of the merged
+    groups), padded with zeros."""
+    return pad_columns(as_rows(merge_groups(weight, groups, merged)), PACKED_MULTIPLE).astype(dtype.numpy)
 
 
 def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
-    shape = ConvShape.of(problem)
+    shape = ConvShape.of(problem).merged(config.merged)
     text = TEMPLATES.kernel(
         "cuda/conv2d_mma.cu.jinja",
         name,
@@ -188,10 +216,11 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         packed_k=ceil(shape.k / PACKED_MULTIPLE) * PACKED_MULTIPLE,
         counter_bytes=counter_bytes(problem, config) if config.splits > 1 else 0,
     )
+    groups = ConvShape.of(problem).groups
     return KernelSource(
         text,
         headers=TEMPLATES.headers("cuda/implicit_gemm.cuh", "cuda/warp_epilogue.cuh"),
-        packings={1: partial(pack, compute_dtype(problem))},
+        packings={1: partial(pack, compute_dtype(problem), groups, config.merged)},
         workspace=workspace_bytes(problem, config),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -44,10 +44,17 @@ class ConvShape:
         out_channels, _, kernel_h, kernel_w = problem.operands[1].type.shape
         _, _, out_height, out_width = problem.result.shape
         top, bottom, left, right = attributes.padding
+        stride_h, stride_w = attributes.stride
+        dilation_h, dilation_w = attributes.dilation
         return cls(
             batch, height, width, out_height, out_width, int(channels), int(out_channels), attributes.groups,
-            int(kernel_h), int(kernel_w), *attributes.stride, top, left, bottom, right, *attributes.dilation,
+            int(kernel_h), int(kernel_w), stride_h, stride_w, top, left, bottom, right,
+            dilation_h, dilation_w,
         )  # fmt: skip
+
+    def merged(self, count: int) -> ConvShape:
+        """The same convolution with ``count`` neighbouring groups taken as one."""
+        return replace(self, groups=self.groups // count)
 
     @property
     def group_in(self) -> int:
@@ -103,10 +110,12 @@ class ConvShape:
 
     def label(self, kernel: str) -> str:
         """The readable part of a function's name, e.g. ``conv2d_mma_3x3s2_64x56x56_128``."""
-        stride = "" if (self.stride_h, self.stride_w) == (1, 1) else f"s{max(self.stride_h, self.stride_w)}"
+        window = f"{self.kernel_h}x{self.kernel_w}"
+        if (self.stride_h, self.stride_w) != (1, 1):
+            window += f"s{max(self.stride_h, self.stride_w)}"
         size = f"x{self.height}x{self.width}" if self.spatially_static else ""
         groups = "" if self.groups == 1 else f"_g{self.groups}"
-        return f"{kernel}_{self.kernel_h}x{self.kernel_w}{stride}_{self.channels}{size}_{self.out_channels}{groups}"
+        return f"{kernel}_{window}_{self.channels}{size}_{self.out_channels}{groups}"
 
 
 @dataclass(frozen=True)
@@ -190,6 +199,20 @@ def ceil_div(dim: Dim, divisor: int) -> Dim:
 def as_rows(weight: np.ndarray) -> np.ndarray:
     """``[O, I, kh, kw]`` to ``[O, kh * kw * I]``, input channels fastest."""
     return np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(weight.shape[0], -1)
+
+
+def merge_groups(weight: np.ndarray, groups: int, count: int) -> np.ndarray:
+    """``[O, I / groups, kh, kw]`` to the weight ``[O, count * I / groups, kh, kw]`` of the same
+    convolution with ``count`` neighbouring groups taken as one: zeros where a channel reads what
+    belonged to another group."""
+    if count == 1:
+        return weight
+    out_channels, group_in, *kernel = weight.shape
+    by_group = weight.reshape(groups // count, count, out_channels // groups, group_in, *kernel)
+    merged = np.zeros((*by_group.shape[:3], count, group_in, *kernel), weight.dtype)
+    for member in range(count):
+        merged[:, member, :, member] = by_group[:, member]
+    return merged.reshape(out_channels, count * group_in, *kernel)
 
 
 def pad_columns(rows: np.ndarray, multiple: int) -> np.ndarray:

@@ -36,8 +36,14 @@ class Tile:
         return f"{self.pixels}x{self.channels}, {self.thread_pixels}x{self.thread_channels} per thread"
 
 
-TILES = (Tile(128, 128, 8, 8), Tile(128, 64, 8, 4), Tile(64, 64, 4, 4), Tile(64, 32, 4, 4), Tile(128, 16, 4, 4),
-         Tile(32, 32, 4, 4))  # fmt: skip
+TILES = (
+    Tile(128, 128, 8, 8),
+    Tile(128, 64, 8, 4),
+    Tile(64, 64, 4, 4),
+    Tile(64, 32, 4, 4),
+    Tile(128, 16, 4, 4),
+    Tile(32, 32, 4, 4),
+)
 
 
 def supports(problem: Problem) -> Decline | None:
@@ -62,7 +68,7 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     resident = max(1, 1024 // tile.threads // (2 if tile.thread_channels == 8 else 1))
     full, rest = divmod(blocks, resident * multiprocessors)
     turn = [max(steps * max(n * work, 0.45), 0.5) + 1.0 for n in (resident, ceil(rest / multiprocessors))]
-    return max(full * turn[0] + (turn[1] if rest else 0.0), cost.memory_us(problem)) + 2.0
+    return float(max(full * turn[0] + (turn[1] if rest else 0.0), cost.memory_us(problem)) + 2.0)
 
 
 def _fitting(problem: Problem) -> Iterator[Tile]:

@@ -32,4 +32,6 @@ def fx2ait_expressions() -> list[PointwiseExpression]:
 
 @hookimpl
 def fx2ait_kernels() -> list[Kernel]:
-    return []
+    from . import cpu, cuda  # noqa: PLC0415  (they are large, and only a compilation needs them)
+
+    return [*cpu.KERNELS, *cuda.KERNELS]

@@ -25,6 +25,6 @@ def fx2ait_converters() -> list[Converter]:
 
 @hookimpl
 def fx2ait_kernels() -> list[Kernel]:
-    from . import cpu  # noqa: PLC0415  (they are large, and only a compilation needs them)
+    from . import cpu, cuda  # noqa: PLC0415  (they are large, and only a compilation needs them)
 
-    return [*cpu.KERNELS]
+    return [*cpu.KERNELS, *cuda.KERNELS]

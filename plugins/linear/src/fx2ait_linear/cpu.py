@@ -40,9 +40,9 @@ def _candidates(problem: Problem) -> list[Candidate]:
     shape = ProductShape.of(problem)
     lanes, threads = problem.target["vector_bytes"] // 4, problem.target["threads"]
     rows = problem.size(shape.m)
-    operations = 2.0 * rows * shape.n * shape.k
-    estimate = max(shape.n * shape.k * 4 / BYTES_PER_US, operations / (OPERATIONS_PER_LANE_US * lanes * threads))
-    return [Candidate(PanelConfig(2 * lanes), estimate)]
+    reading = shape.n * shape.k * 4 / BYTES_PER_US
+    computing = 2.0 * rows * shape.n * shape.k / (OPERATIONS_PER_LANE_US * lanes * threads)
+    return [Candidate(PanelConfig(2 * lanes), max(reading, computing))]
 
 
 def packing(panel: int) -> Callable[[np.ndarray], np.ndarray]:

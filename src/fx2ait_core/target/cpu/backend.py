@@ -75,8 +75,9 @@ class CpuBackend(Backend):
     def available(self, settings: Settings) -> str | None:
         return None
 
-    def runs_here(self, arch: str) -> str | None:
-        """None when code for ``arch`` runs on this machine, else what is missing."""
+    def runs_here(self, target: Target, settings: Settings) -> str | None:
+        """None when code for ``target`` runs on this machine, else what is missing."""
+        arch = target.arch
         processor = read_processor()
         if arch == "native":
             return None

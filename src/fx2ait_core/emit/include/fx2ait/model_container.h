@@ -248,7 +248,7 @@ class ModelContainer final : public Container {
     const bool capturing = device_.is_capturing(request.stream);
     try {
       if (!capturing) runtime.lane.precede(request.stream);
-      prepare_workspaces(runtime, request.stream, prepared.bucket, capturing);
+      prepare_workspaces(runtime, request.stream, capturing);
       if (request.graph_mode && !capturing && probe == nullptr) {
         runtime.lane.replay(request.stream, recording_key(prepared), launch);
       } else {
@@ -256,19 +256,19 @@ class ModelContainer final : public Container {
       }
       if (!capturing) runtime.lane.finish(request.stream);
     } catch (const std::exception& error) {
-      runtime.workspace_owner = -1;
+      runtime.workspaces_are_clean = false;
       if (!capturing) runtime.lane.finish_failed(request.stream);
       throw Error(failure_text(bucket, current) + error.what());
     }
   }
 
-  /// Kernels leave their workspaces as they found them, but those of two buckets overlap.
-  void prepare_workspaces(Runtime<Device>& runtime, AITemplateStreamHandle stream, std::size_t bucket,
-                          bool capturing) {
+  /// Kernels leave their workspaces as they found them, and no activation lies there: they are zeroed
+  /// before the first run, and after one that failed.
+  void prepare_workspaces(Runtime<Device>& runtime, AITemplateStreamHandle stream, bool capturing) {
     runtime.captured_by_caller = runtime.captured_by_caller || capturing;
-    const bool clean = runtime.workspace_owner == static_cast<int>(bucket) && !runtime.captured_by_caller;
+    const bool clean = runtime.workspaces_are_clean && !runtime.captured_by_caller;
     if (!clean && model_.workspace_bytes > 0) runtime.lane.zero(stream, runtime.arena, model_.workspace_bytes);
-    runtime.workspace_owner = static_cast<int>(bucket);
+    runtime.workspaces_are_clean = true;
   }
 
   std::string failure_text(const Bucket<Device>& bucket, int current) const {

@@ -18,7 +18,7 @@ struct Runtime {
   typename Device::Lane lane;
   std::byte* arena;
   /// The bucket whose launches left the workspaces clean; -1: they must be zeroed first.
-  int workspace_owner = -1;
+  bool workspaces_are_clean = false;
   /// The caller captured launches on this memory and may replay them unseen.
   bool captured_by_caller = false;
   std::uint64_t last_stream = 0;

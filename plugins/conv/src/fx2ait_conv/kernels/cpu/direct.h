@@ -152,7 +152,7 @@ class DirectConvolution {
   }
 
   template <int Vectors, int Channels, int Rows, int Columns>
-  static void compute_tile(const float* input, const float* weight, Result* result, int64_t pixel, int64_t channel,
+  [[gnu::noinline]] static void compute_tile(const float* input, const float* weight, Result* result, int64_t pixel, int64_t channel,
                            const Epilogue& epilogue) {
     using Inputs = GridOffsets<Columns, S::kStrideY * kRowFloats, S::kStrideX * S::kChannels>;
     using Results = GridOffsets<Columns, S::kResultWidth * S::kResults, S::kResults>;

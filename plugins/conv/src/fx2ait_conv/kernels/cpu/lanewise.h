@@ -122,7 +122,7 @@ class LanewiseConvolution {
   }
 
   template <int Channels, int Pixels>
-  static void compute_tile(const float* input, const float* weight, int64_t block, Result* result, int64_t pixel,
+  [[gnu::noinline]] static void compute_tile(const float* input, const float* weight, int64_t block, Result* result, int64_t pixel,
                            const Epilogue& epilogue) {
     RegisterTile<S::kWidth, Pixels, S::kTileVectors> tile;
     tile.clear();

@@ -122,7 +122,7 @@ class WinogradConvolution {
   }
 
   template <bool Inside, int Lanes>
-  static void transform_input_vector(const float* from, [[maybe_unused]] int64_t y, [[maybe_unused]] int64_t x,
+  [[gnu::noinline]] static void transform_input_vector(const float* from, [[maybe_unused]] int64_t y, [[maybe_unused]] int64_t x,
                                      float* to) {
     V half[T][T];
     for (int j = 0; j < T; ++j) {
@@ -150,7 +150,7 @@ class WinogradConvolution {
   }
 
   /// products[position][row][column + ...] = inputs[position] * weights of the chunk.
-  static void multiply(const float* inputs, const float* weight, float* products, int64_t position, int64_t chunk,
+  [[gnu::noinline]] static void multiply(const float* inputs, const float* weight, float* products, int64_t position, int64_t chunk,
                        int64_t column, int64_t rows) {
     const int64_t first = chunk * S::kChunkBlocks;
     const int64_t last = kBlocks - first < S::kChunkBlocks ? kBlocks : first + S::kChunkBlocks;
@@ -191,7 +191,7 @@ class WinogradConvolution {
   }
 
   template <int Vectors, int Channels>
-  static void transform_result_vectors(const float* from, Result* result, int64_t pixel, int64_t rows,
+  [[gnu::noinline]] static void transform_result_vectors(const float* from, Result* result, int64_t pixel, int64_t rows,
                                        int64_t columns, int64_t channel, const Epilogue& epilogue) {
     alignas(64) float sums[M][M][Vectors * S::kWidth];
     for (int v = 0; v < Vectors; ++v) {

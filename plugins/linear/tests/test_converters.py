@@ -1,0 +1,165 @@
+"""Conversion of linear layers and matrix products, in numbers, and what is declined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fx2ait_linear.converters import CONVERTERS
+from fx2ait_linear.operators import Linear, MatMul, Rows, RowsAttributes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sympy import Symbol
+
+from fx2ait_core.sdk import Constant, DType, Input, IRError, Value, tensor_type
+from fx2ait_core.testing.calls import RecordedCall, float32, record_call
+from fx2ait_core.testing.conformance import check_plugin
+
+BATCH = Symbol("batch", integer=True, positive=True)
+size = st.integers(1, 5)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng().standard_normal(shape).astype(np.float32)
+
+
+def run(recorded: RecordedCall, result: Value, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """What the converted operators compute, by their documentation."""
+    values: dict[Value, np.ndarray] = {}
+
+    def array(value: Value) -> np.ndarray:
+        if isinstance(value, Constant):
+            return value.array
+        return inputs[value.name] if isinstance(value, Input) else values[value]
+
+    for operator in recorded.operators:
+        operands = [array(value) for value in operator.operands]
+        if isinstance(operator, Linear):
+            values[operator.result] = operands[0] @ operands[1].T + (operands[2] if len(operands) > 2 else 0)
+        elif isinstance(operator, MatMul):
+            values[operator.result] = operands[0] @ operands[1]
+        else:
+            assert isinstance(operator.attributes, RowsAttributes)
+            values[operator.result] = operands[0].reshape(operator.attributes.shape)
+        assert values[operator.result].shape == operator.result.type.shape
+    return values[result]
+
+
+def test_conformance() -> None:
+    check_plugin("linear")
+
+
+@settings(deadline=None)
+@given(st.lists(size, max_size=3), size, size, st.booleans())
+def test_linear(leading: list[int], k: int, n: int, with_bias: bool) -> None:
+    x, weight, bias = normal(*leading, k), normal(n, k), normal(n) if with_bias else None
+    recorded = record_call("aten.linear.default", input=float32(*x.shape), weight=weight, bias=bias)
+    result = recorded.convert(CONVERTERS)
+    expected = torch.nn.functional.linear(
+        torch.from_numpy(x), torch.from_numpy(weight), None if bias is None else torch.from_numpy(bias)
+    )
+    np.testing.assert_allclose(run(recorded, result, {"input": x}), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_rows_may_be_dynamic() -> None:
+    recorded = record_call("aten.linear.default", input=float32(BATCH, 7, 4), weight=normal(3, 4))
+    assert recorded.convert(CONVERTERS).type.shape == (BATCH, 7, 3)
+    assert [operator.kind for operator in recorded.operators] == [
+        "linear.rows",
+        "linear.linear",
+        "linear.rows",
+    ]
+
+
+@settings(deadline=None)
+@given(size, size, size, st.sampled_from([1, -0.5, 2.0]), st.sampled_from([1, 0, 3.0]), st.integers(0, 3))
+def test_addmm(m: int, k: int, n: int, alpha: float, beta: float, form: int) -> None:
+    added = normal(*[(n,), (1, n), (1,), (1, 1)][form])
+    if beta == 0:
+        added[...] = np.nan
+    x, other = normal(m, k), normal(k, n)
+    recorded = record_call(
+        "aten.addmm.default", self=added, mat1=float32(m, k), mat2=other, alpha=alpha, beta=beta
+    )
+    result = recorded.convert(CONVERTERS)
+    expected = torch.addmm(*map(torch.from_numpy, (added, x, other)), alpha=alpha, beta=beta)
+    np.testing.assert_allclose(run(recorded, result, {"mat1": x}), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overload", "second"), [("aten.mm.default", "mat2"), ("aten.matmul.default", "other")]
+)
+@pytest.mark.parametrize("constant", [False, True])
+def test_products(overload: str, second: str, constant: bool) -> None:
+    x, other = normal(3, 4), normal(4, 5)
+    arguments = {"self": float32(3, 4), second: other if constant else float32(4, 5)}
+    recorded = record_call(overload, **arguments)
+    result = recorded.convert(CONVERTERS)
+    assert type(recorded.operators[0]) is (Linear if constant else MatMul)
+    np.testing.assert_allclose(
+        run(recorded, result, {"self": x, second: other}), x @ other, rtol=1e-4, atol=1e-5
+    )
+
+
+X = float32(3, 4)
+DECLINED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "batched product": ("aten.matmul.default", {"self": float32(2, 3, 4), "other": X}, "two matrices"),
+    "sizes": ("aten.mm.default", {"self": X, "mat2": float32(3, 4)}, "do not fit together"),
+    "dtypes": (
+        "aten.mm.default",
+        {"self": X, "mat2": tensor_type((4, 5), DType.float16)},
+        "dtypes must agree",
+    ),
+    "integers": (
+        "aten.linear.default",
+        {"input": tensor_type((3, 4), DType.int64), "weight": np.ones((5, 4), int)},
+        "floating point",
+    ),
+    "weight": ("aten.linear.default", {"input": X, "weight": float32(5)}, "must be a matrix"),
+    "bias": (
+        "aten.linear.default",
+        {"input": X, "weight": normal(5, 4), "bias": normal(1)},
+        "must have shape (5,)",
+    ),
+    "dynamic columns": ("aten.mm.default", {"self": X, "mat2": float32(4, BATCH)}, "may be dynamic"),
+    "computed matrix": (
+        "aten.addmm.default",
+        {"self": normal(5), "mat1": X, "mat2": float32(4, 5)},
+        "mat2 is known",
+    ),
+    "computed sum": (
+        "aten.addmm.default",
+        {"self": float32(5), "mat1": X, "mat2": normal(4, 5)},
+        "added tensor",
+    ),
+    "one vector a row": (
+        "aten.addmm.default",
+        {"self": normal(3, 5), "mat1": X, "mat2": normal(4, 5)},
+        "one vector",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DECLINED)
+def test_declined_with_a_reason(case: str) -> None:
+    overload, arguments, reason = DECLINED[case]
+    assert reason in record_call(overload, **arguments).decline(CONVERTERS)
+
+
+@pytest.mark.parametrize(
+    ("operator", "operands", "attributes"),
+    [
+        (Linear, [float32(2, 3, 4), float32(5, 4)], None),
+        (Linear, [float32(3, 4), float32(5, 3)], None),
+        (Linear, [float32(3, 4), float32(5, 4), float32(4)], None),
+        (Linear, [float32(3, 4)], None),
+        (MatMul, [float32(3, 4), float32(3, 4)], None),
+        (MatMul, [float32(3, 4)], None),
+        (Rows, [float32(3, 4)], RowsAttributes((5, 2))),
+    ],
+)
+def test_operands_that_do_not_fit(operator, operands, attributes) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(IRError, match=operator.kind):
+        operator.infer(operands, attributes)
