@@ -59,7 +59,7 @@ class Environment:
         return finished.stdout
 
     def pip(self, *words: str | Path) -> None:
-        command = [sys.executable, "-m", "pip", "--python", self.python, *words, "--quiet"]
+        command: list[str | Path] = [sys.executable, "-m", "pip", "--python", self.python, *words, "--quiet"]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         assert finished.returncode == 0, finished.stderr
 

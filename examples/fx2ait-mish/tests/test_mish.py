@@ -6,10 +6,12 @@ from torch import nn
 
 pytest.importorskip("fx2ait_mish", reason="pip install -e examples/fx2ait-mish")
 
+from fx2ait_mish.channel_shuffle import CONVERTER
+
+from fx2ait_core.compiler import compile, lower_model
 from fx2ait_core.testing.calls import float32, record_call
 from fx2ait_core.testing.conformance import check_plugin
 from fx2ait_core.testing.matching import TARGETS, Case, assert_matches_pytorch
-from fx2ait_mish.channel_shuffle import CONVERTER
 
 
 class Block(nn.Module):
@@ -38,16 +40,19 @@ def test_matches_pytorch(target: str) -> None:
     assert_matches_pytorch(cases, target=target)
 
 
-def test_mish_is_fused_into_the_convolution() -> None:
-    from fx2ait_core.compiler import lower_model  # noqa: PLC0415  (imports torch's exporter)
-
+@pytest.mark.parametrize(("target", "arch"), [("cpu", None), ("cuda", "sm_90a")])
+def test_mish_is_fused_into_the_convolution(target: str, arch: str | None) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Mish()).eval()
-    for target, arch in (("cpu", None), ("cuda", "sm_90a")):
-        lowered = lower_model(model, (torch.randn(1, 3, 8, 8),), target=target, arch=arch)
-        kinds = [operator.kind for operator in lowered.graph.operators]
-        assert "core.pointwise" not in kinds or kinds.count("conv.conv2d") == 1
-        (convolution,) = [o for o in lowered.graph.operators if o.kind == "conv.conv2d"]
-        assert "mish.mish" in [step.kind for step in convolution.epilogue.steps]
+    lowered = lower_model(model, (torch.randn(1, 3, 8, 8),), target=target, arch=arch)
+    (convolution,) = [operator for operator in lowered.graph.operators if operator.kind == "conv.conv2d"]
+    assert "mish.mish" in [step.kind for step in convolution.epilogue.steps]
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_compiles_for_cuda(arch: str) -> None:
+    model = nn.Sequential(nn.ChannelShuffle(3), nn.Mish()).eval()
+    compile(model, (torch.randn(2, 12, 5, 5),), target="cuda", arch=arch, dynamic_batch=(1, 4), tune=False)
 
 
 @pytest.mark.parametrize(

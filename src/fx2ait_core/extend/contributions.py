@@ -78,7 +78,8 @@ class KernelSource:
         shape, source precision) to the array to store, in the dtype and order the kernel reads.
         Operands without one are stored in their type's dtype and layout.
     :param workspace: bytes of scratch memory, zeroed once when the engine is created and
-        private to this launch; the kernel must leave zeroed what it needs zeroed.
+        private to this kernel; a launch must leave zeroed what the next one needs zeroed. An
+        expression over the dynamic symbols is enough for launches up to those sizes.
     """
 
     text: str

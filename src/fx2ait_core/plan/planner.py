@@ -58,7 +58,7 @@ def plan(
         key: _kernel(problems[key], choice, kernels) for key, choice in choices.items()
     }
     distinct = sorted({kernel.name: kernel for kernel in used.values()}.values(), key=lambda k: k.name)
-    workspaces = _workspaces(distinct, buckets[-1])
+    workspaces = _workspaces(used, buckets)
     return Plan(
         name=graph.name,
         target=target,
@@ -136,18 +136,25 @@ def _kernel(
     return kernels[key]
 
 
-def _workspaces(kernels: Sequence[PlannedKernel], largest: Mapping[str, int]) -> tuple[dict[str, int], int]:
+def _workspaces(
+    used: Mapping[tuple[Operator, int], PlannedKernel], buckets: Sequence[Mapping[str, int]]
+) -> tuple[dict[str, int], int]:
     """The offset of each kernel's workspace from the start of the arena, and the end of all.
 
     A kernel has one, whatever the number of its launches and buckets: they run one after the
-    other, and each leaves it as it must find it. No activation ever lies there.
+    other, and each leaves it as it must find it. It is as large as the largest bucket that launches
+    the kernel needs. No activation ever lies there.
     """
+    sizes: dict[str, int] = {}
+    for (_, index), kernel in used.items():
+        size = evaluate(kernel.source.workspace, buckets[index])
+        sizes[kernel.name] = max(size, sizes.get(kernel.name, 0))
     offsets: dict[str, int] = {}
     end = 0
-    for kernel in kernels:
-        if size := evaluate(kernel.source.workspace, largest):
-            offsets[kernel.name] = end
-            end += aligned(size)
+    for name in sorted(sizes):
+        if sizes[name]:
+            offsets[name] = end
+            end += aligned(sizes[name])
     return offsets, end
 
 

@@ -82,7 +82,6 @@ struct RegisterTile {
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) {
         w[v] = *reinterpret_cast<const Simd<Width>*>(weight + (i * Vectors + v) * Width);
-        __builtin_prefetch(weight + (i * Vectors + v) * Width + 1024);
       }
 #pragma GCC unroll 32
       for (int p = 0; p < Pixels; ++p) {
