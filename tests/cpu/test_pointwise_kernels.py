@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +81,8 @@ PROBLEMS = [
     problem(RELU, image(19, 11, 13, NCHW), image(19, 11, 13), external=(0,)),
     problem(MULTIPLY_ADD, image(9, 11, 13, NHWC), image(9, 11, 13), tensor_type((9, 1, 1), F32),
             image(9, 11, 13), external=(0, 2)),
+    problem(MULTIPLY_ADD, image(9, 11, 13), image(9, 11, 13, NHWC), tensor_type((9, 1, 1), F32),
+            image(9, 11, 13), external=(2,)),
     problem(RELU, tensor_type((BATCH, 700), F32), tensor_type((700,), F32), external=(0,)),
 ]  # fmt: skip
 ENTRIES = list(itertools.chain.from_iterable(launchers(KERNELS, p) for p in PROBLEMS))

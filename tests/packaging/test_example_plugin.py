@@ -52,7 +52,7 @@ class Environment:
         (Path(own) / "parent.pth").write_text(f"import site; site.addsitedir({parent!r})\n")
 
     def run(self, code: str) -> str:
-        command = [self.python, "-c", code]
+        command: list[str | Path] = [self.python, "-c", code]
         environment = {"FX2AIT_CACHE_DIR": str(self.cache), "PATH": "/usr/local/bin:/usr/bin:/bin"}
         finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert finished.returncode == 0, finished.stderr

@@ -105,6 +105,7 @@ DECLINED = {
     ),
     "unbatched": ("aten.conv2d.default", {"input": float32(3, 8, 8)}, "batch dimension"),
     "half weight": ("aten.conv2d.default", {"weight": WEIGHT.astype(np.float16)}, "dtypes must agree"),
+    "computed weight": ("aten.conv2d.default", {"weight": float32(4, 3, 3, 3)}, "is computed"),
     "wrong groups": ("aten.conv2d.default", {"groups": 2}, "groups=2"),
     "window too large": ("aten.conv2d.default", {"input": float32(1, 3, 2, 8)}, "does not fit"),
     "strided same": ("aten.conv2d.padding", {"padding": "same", "stride": [2, 2]}, "stride 1"),

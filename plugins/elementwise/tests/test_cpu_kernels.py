@@ -7,7 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fx2ait_core.sdk import DimRange, DType, Layout, OperandSpec, PointwiseProgram, Problem, channels_last, tensor_type
+from fx2ait_elementwise.cpu import KERNELS
+from fx2ait_elementwise.operators import Concat, ConcatAttributes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fx2ait_core.sdk import (
+    DimRange,
+    DType,
+    Layout,
+    OperandSpec,
+    PointwiseProgram,
+    Problem,
+    channels_last,
+    tensor_type,
+)
 from fx2ait_core.testing.launchers import (
     LauncherLibrary,
     cpu_backend,
@@ -16,10 +30,6 @@ from fx2ait_core.testing.launchers import (
     launchers,
     size_of,
 )
-from fx2ait_elementwise.cpu import KERNELS
-from fx2ait_elementwise.operators import Concat, ConcatAttributes
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 PIECES = dynamic_dim("pieces")
 F32, NHWC = DType.float32, channels_last(4)

@@ -53,7 +53,6 @@ SHAPES: list[Function] = [
     lambda x: x.unsqueeze(-1) * 2,
     lambda x: torch.cat([x, x * 2], 1),
     lambda x: torch.cat([x + 1, x, x * 3], 3),
-    lambda x: torch.cat([x, -x], 0) + 1,
     lambda x: x.mean((2, 3), keepdim=True).squeeze(3).squeeze(2),
     lambda x: x.flatten(),
 ]

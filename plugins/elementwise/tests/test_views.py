@@ -27,6 +27,7 @@ from sympy import Symbol
 
 from fx2ait_core.sdk import (
     Attributes,
+    Constant,
     DType,
     IRError,
     Layout,
@@ -126,6 +127,29 @@ def test_reshapes(shape: list[int], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(shape) - 1))
     end = data.draw(st.integers(start, len(shape) - 1))
     check("aten.flatten.using_ints", array, start_dim=start, end_dim=end - len(shape))
+
+
+@pytest.mark.parametrize(
+    ("overload", "arguments"),
+    [
+        ("aten.permute.default", {"dims": [2, 0, 1]}),
+        ("aten.transpose.int", {"dim0": 0, "dim1": 2}),
+        ("aten.view.default", {"size": [6, -1]}),
+        ("aten.view.default", {"size": [1, 2, 1, 1, 3, 1]}),
+        ("aten.unsqueeze.default", {"dim": 1}),
+        ("aten.squeeze.default", {}),
+        ("aten.flatten.using_ints", {}),
+    ],
+)
+def test_views_of_constants_are_constants(overload: str, arguments: dict[str, Any]) -> None:
+    array = numbered([2, 1, 3])
+    recorded = record_call(overload, self=array, **arguments)
+    result = recorded.convert(SHAPE_CONVERTERS)
+    _, name, variant = overload.split(".")
+    expected = getattr(getattr(torch.ops.aten, name), variant)(self=torch.from_numpy(array), **arguments)
+    assert isinstance(result, Constant)
+    np.testing.assert_array_equal(result.array, expected.numpy())
+    assert recorded.operators == []
 
 
 @pytest.mark.parametrize("overload", ["aten.contiguous.default", "aten.clone.default"])

@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 import torch
 from fx2ait_linear.converters import CONVERTERS
-from fx2ait_linear.operators import Linear, MatMul, Rows, RowsAttributes
+from fx2ait_linear.operators import (
+    AddBias,
+    Linear,
+    MatMul,
+    Rows,
+    RowsAttributes,
+    SumAttributes,
+    Transpose,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Symbol
 
-from fx2ait_core.sdk import Constant, DType, Input, IRError, Value, tensor_type
+from fx2ait_core.sdk import Constant, DType, Input, IRError, Operator, Value, tensor_type
 from fx2ait_core.testing.calls import RecordedCall, float32, record_call
 from fx2ait_core.testing.conformance import check_plugin
 
@@ -34,15 +42,23 @@ def run(recorded: RecordedCall, result: Value, inputs: dict[str, np.ndarray]) ->
             return value.array
         return inputs[value.name] if isinstance(value, Input) else values[value]
 
-    for operator in recorded.operators:
-        operands = [array(value) for value in operator.operands]
+    def compute(operator: Operator, operands: list[np.ndarray]) -> np.ndarray:
+        attributes = operator.attributes
         if isinstance(operator, Linear):
-            values[operator.result] = operands[0] @ operands[1].T + (operands[2] if len(operands) > 2 else 0)
-        elif isinstance(operator, MatMul):
-            values[operator.result] = operands[0] @ operands[1]
-        else:
-            assert isinstance(operator.attributes, RowsAttributes)
-            values[operator.result] = operands[0].reshape(operator.attributes.shape)
+            return operands[0] @ operands[1].T + (operands[2] if len(operands) > 2 else 0)
+        if isinstance(operator, MatMul):
+            return operands[0] @ operands[1]
+        if isinstance(operator, Transpose):
+            return operands[0].T
+        if isinstance(operator, AddBias):
+            return operands[0] + operands[1]
+        if isinstance(attributes, SumAttributes):
+            return attributes.alpha * operands[0] + attributes.beta * operands[1]
+        assert isinstance(attributes, RowsAttributes)
+        return operands[0].reshape(attributes.shape)
+
+    for operator in recorded.operators:
+        values[operator.result] = compute(operator, [array(value) for value in operator.operands])
         assert values[operator.result].shape == operator.result.type.shape
     return values[result]
 
@@ -52,15 +68,21 @@ def test_conformance() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(size, max_size=3), size, size, st.booleans())
-def test_linear(leading: list[int], k: int, n: int, with_bias: bool) -> None:
+@given(st.lists(size, max_size=3), size, size, st.booleans(), st.booleans())
+def test_linear(leading: list[int], k: int, n: int, with_bias: bool, computed: bool) -> None:
     x, weight, bias = normal(*leading, k), normal(n, k), normal(n) if with_bias else None
-    recorded = record_call("aten.linear.default", input=float32(*x.shape), weight=weight, bias=bias)
+    recorded = record_call(
+        "aten.linear.default",
+        input=float32(*x.shape),
+        weight=float32(n, k) if computed else weight,
+        bias=bias if bias is None or not computed else float32(n),
+    )
     result = recorded.convert(CONVERTERS)
     expected = torch.nn.functional.linear(
         torch.from_numpy(x), torch.from_numpy(weight), None if bias is None else torch.from_numpy(bias)
     )
-    np.testing.assert_allclose(run(recorded, result, {"input": x}), expected.numpy(), rtol=1e-4, atol=1e-5)
+    inputs = {"input": x, "weight": weight} | ({} if bias is None else {"bias": bias})
+    np.testing.assert_allclose(run(recorded, result, inputs), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_rows_may_be_dynamic() -> None:
@@ -73,19 +95,36 @@ def test_the_rows_may_be_dynamic() -> None:
     ]
 
 
-@settings(deadline=None)
-@given(size, size, size, st.sampled_from([1, -0.5, 2.0]), st.sampled_from([1, 0, 3.0]), st.integers(0, 3))
-def test_addmm(m: int, k: int, n: int, alpha: float, beta: float, form: int) -> None:
-    added = normal(*[(n,), (1, n), (1,), (1, 1)][form])
+@settings(deadline=None, max_examples=200)
+@given(
+    st.tuples(size, size, size),
+    st.sampled_from([1, -0.5, 2.0]),
+    st.sampled_from([1, 0, 3.0]),
+    st.integers(0, 5),
+    st.booleans(),
+    st.booleans(),
+)
+def test_addmm(
+    sizes: tuple[int, int, int], alpha: float, beta: float, form: int, computed_sum: bool, computed: bool
+) -> None:
+    m, k, n = sizes
+    added = normal(*[(n,), (1, n), (1,), (1, 1), (m, n), (m, 1)][form])
     if beta == 0:
         added[...] = np.nan
     x, other = normal(m, k), normal(k, n)
     recorded = record_call(
-        "aten.addmm.default", self=added, mat1=float32(m, k), mat2=other, alpha=alpha, beta=beta
+        "aten.addmm.default",
+        self=float32(*added.shape) if computed_sum else added,
+        mat1=float32(m, k),
+        mat2=float32(k, n) if computed else other,
+        alpha=alpha,
+        beta=beta,
     )
     result = recorded.convert(CONVERTERS)
-    expected = torch.addmm(*map(torch.from_numpy, (added, x, other)), alpha=alpha, beta=beta)
-    np.testing.assert_allclose(run(recorded, result, {"mat1": x}), expected.numpy(), rtol=1e-4, atol=1e-5)
+    expected = torch.addmm(*map(torch.from_numpy, (added, x, other)), alpha=alpha, beta=beta).numpy()
+    inputs = {"self": added, "mat1": x, "mat2": other}
+    assert result.type.shape == expected.shape
+    np.testing.assert_allclose(run(recorded, result, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -123,22 +162,18 @@ DECLINED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"input": X, "weight": normal(5, 4), "bias": normal(1)},
         "must have shape (5,)",
     ),
+    "constant input": (
+        "aten.linear.default",
+        {"input": normal(3, 4), "weight": float32(5, 4)},
+        "first matrix",
+    ),
+    "constant product": ("aten.mm.default", {"self": normal(3, 4), "mat2": float32(4, 5)}, "first matrix"),
+    "factor": (
+        "aten.addmm.default",
+        {"self": normal(5), "mat1": X, "mat2": normal(4, 5), "beta": object()},
+        "known",
+    ),
     "dynamic columns": ("aten.mm.default", {"self": X, "mat2": float32(4, BATCH)}, "may be dynamic"),
-    "computed matrix": (
-        "aten.addmm.default",
-        {"self": normal(5), "mat1": X, "mat2": float32(4, 5)},
-        "mat2 is known",
-    ),
-    "computed sum": (
-        "aten.addmm.default",
-        {"self": float32(5), "mat1": X, "mat2": normal(4, 5)},
-        "added tensor",
-    ),
-    "one vector a row": (
-        "aten.addmm.default",
-        {"self": normal(3, 5), "mat1": X, "mat2": normal(4, 5)},
-        "one vector",
-    ),
 }
 
 
@@ -158,6 +193,7 @@ def test_declined_with_a_reason(case: str) -> None:
         (MatMul, [float32(3, 4), float32(3, 4)], None),
         (MatMul, [float32(3, 4)], None),
         (Rows, [float32(3, 4)], RowsAttributes((5, 2))),
+        (Transpose, [float32(3, 4, 5)], None),
     ],
 )
 def test_operands_that_do_not_fit(operator, operands, attributes) -> None:  # type: ignore[no-untyped-def]

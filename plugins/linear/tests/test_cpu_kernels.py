@@ -6,12 +6,21 @@ import itertools
 
 import pytest
 import torch
-from fx2ait_core.sdk import DimRange, DType, OperandSpec, PointwiseProgram, PointwiseStep, Problem, tensor_type
-from fx2ait_core.testing.launchers import LauncherLibrary, cpu_backend, cpu_target, dynamic_dim, launchers
 from fx2ait_linear.cpu import KERNELS
 from fx2ait_linear.operators import Linear, MatMul
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fx2ait_core.sdk import (
+    DimRange,
+    DType,
+    OperandSpec,
+    PointwiseProgram,
+    PointwiseStep,
+    Problem,
+    tensor_type,
+)
+from fx2ait_core.testing.launchers import LauncherLibrary, cpu_backend, cpu_target, dynamic_dim, launchers
 
 ROWS = dynamic_dim("rows")
 SYMBOLS = (("rows", DimRange(1, 200)),)

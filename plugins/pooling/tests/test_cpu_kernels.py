@@ -6,18 +6,6 @@ import itertools
 
 import pytest
 import torch
-from fx2ait_core.sdk import (
-    DimRange,
-    DType,
-    OperandSpec,
-    PointwiseProgram,
-    PointwiseStep,
-    Problem,
-    channels_last,
-    row_major,
-    tensor_type,
-)
-from fx2ait_core.testing.launchers import LauncherLibrary, cpu_backend, cpu_target, dynamic_dim, launchers, size_of
 from fx2ait_pooling.cpu import KERNELS
 from fx2ait_pooling.operators import (
     AdaptiveAvgPool2d,
@@ -33,6 +21,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from fx2ait_core.sdk import (
+    DimRange,
+    DType,
+    OperandSpec,
+    PointwiseProgram,
+    PointwiseStep,
+    Problem,
+    channels_last,
+    row_major,
+    tensor_type,
+)
+from fx2ait_core.testing.launchers import (
+    LauncherLibrary,
+    cpu_backend,
+    cpu_target,
+    dynamic_dim,
+    launchers,
+    size_of,
+)
+
 BATCH = dynamic_dim("offset")
 SYMBOLS = (("offset", DimRange(1, 5)),)
 ADD_RELU = PointwiseProgram(
@@ -40,7 +48,9 @@ ADD_RELU = PointwiseProgram(
 )
 
 
-def windowed(operator, attributes, channels, height, width, *, external=False, dtype=DType.float32, fused=False):
+def windowed(
+    operator, attributes, channels, height, width, *, external=False, dtype=DType.float32, fused=False
+):
     source = tensor_type((BATCH, channels, height, width), DType.float32, channels_last(4))
     (result,) = operator.infer([source], attributes)
     result = result.with_layout(channels_last(4)).with_dtype(dtype)
@@ -81,8 +91,12 @@ MAXIMA = [
 ]
 AVERAGES = [
     windowed(AvgPool2d, pool((3, 3), (2, 2), (1, 1), (1, 1), (13, 12), True), 24, 13, 12),
-    windowed(AvgPool2d, pool((3, 3), (2, 2), (1, 1), (1, 1), (13, 12), True, count_include_pad=False), 40, 13, 12),
-    windowed(AvgPool2d, pool((2, 3), (1, 2), (0, 1), (1, 1), (8, 7), divisor_override=5), 9, 8, 7, fused=True),
+    windowed(
+        AvgPool2d, pool((3, 3), (2, 2), (1, 1), (1, 1), (13, 12), True, count_include_pad=False), 40, 13, 12
+    ),
+    windowed(
+        AvgPool2d, pool((2, 3), (1, 2), (0, 1), (1, 1), (8, 7), divisor_override=5), 9, 8, 7, fused=True
+    ),
     windowed(AvgPool2d, pool((5, 5), (3, 3), (2, 2), (1, 1), (11, 11), True), 17, 11, 11, external=True),
 ]
 ADAPTIVE = [
@@ -157,9 +171,7 @@ def test_poolings_agree_with_pytorch(library, index, batch, seed, nans, dtype):
     operands = [source.numpy(), *([] if bias is None else [bias.numpy()])]
     (found,) = library.compute(index, operands, {"offset": batch})
     expected = reference(problem, source.float(), bias).to(getattr(torch, problem.result.dtype.value))
-    torch.testing.assert_close(
-        torch.from_numpy(found.copy()), expected, rtol=1e-5, atol=1e-5, equal_nan=True
-    )
+    torch.testing.assert_close(torch.from_numpy(found.copy()), expected, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 def test_declines_say_why():

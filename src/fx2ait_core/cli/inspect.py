@@ -73,9 +73,12 @@ def _tables(engine: Mapping[str, Any], path: Path, launches: bool) -> list[Rende
     ]
     kernels, buckets = engine["plan"]["kernels"], engine["plan"]["buckets"]
     uses = Counter(launch["kernel"] for launch in (buckets[-1]["launches"] if buckets else []))
-    titles = ("function", "kernel", "from", "configuration", "choice", "launches")
-    keys = ("name", "kernel", "distribution", "config", "choice")
-    shown.append(table(text_cells(titles, [(*(k[key] for key in keys), uses[k["name"]]) for k in kernels])))
+    titles = ("function", "kernel", "configuration", "choice", "launches")
+    used = [
+        (k["name"], f"{k['kernel']} of {k['distribution']}", k["config"], k["choice"], uses[k["name"]])
+        for k in kernels
+    ]
+    shown.append(table(text_cells(titles, used)))
     shown.append(_memory(engine["memory"]))
     for bucket in buckets if launches else []:
         steps = [

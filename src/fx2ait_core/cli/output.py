@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from ..report.plain import to_json
 from ..report.progress import ProgressListener, SilentProgress, TerminalProgress
 
-MINIMUM_WIDTH = 100
+MINIMUM_WIDTH = 160
 """Columns of a table where the output is no terminal, such as a log file."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..recipes.schema import for_target
 from ..report.columns import verification_cells
 from ..report.tables import table
 from .command import EXIT_ERROR, command
@@ -40,7 +41,12 @@ def verify_engine(
     from ..bench.verify import Limits, verify  # noqa: PLC0415  # imports torch
 
     section = prepared.recipe.verify
-    limits = Limits(section.max_relative_error, section.max_absolute_error, section.min_top1_agreement)
+    relative = for_target(section.max_relative_error, prepared.target)
+    limits = Limits(
+        Limits.max_relative_error if relative is None else relative,
+        section.max_absolute_error,
+        section.min_top1_agreement,
+    )
     return verify(
         engine, model, samples=options.samples or section.samples, limits=limits, seed=options.seed
     )

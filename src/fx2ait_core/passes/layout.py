@@ -10,7 +10,7 @@ from ..ir.layouts import Layout, channels_last, row_major
 from ..ir.operator import Operator
 from ..ir.pointwise import PointwiseProgram
 from ..ir.relabel import Relabel, RelabelAttributes, equivalent
-from ..ir.traits import ChannelsLast, RowMajor, View
+from ..ir.traits import ChannelsLast, Epilogue, RowMajor, View
 from ..ir.value import Constant, Input, Value
 
 
@@ -134,6 +134,11 @@ class _Assigner:
         return row_major(rank)
 
 
+def _stores_any_dtype(producer: Operator) -> bool:
+    """Kernels that compute in float32 round to whatever the result is; others move elements as they are."""
+    return isinstance(producer, FusedPointwise) or producer.trait(Epilogue) is not None
+
+
 def finish_outputs(graph: Graph, context: PassContext) -> None:
     """Give every output the model's dtype, row-major order and memory of its own.
 
@@ -149,6 +154,7 @@ def finish_outputs(graph: Graph, context: PassContext) -> None:
             and len(producer.results) == 1
             and graph.use_count(output) == 1
             and (output.type.layout.is_row_major or isinstance(producer, FusedPointwise))
+            and (output.type.dtype == dtype or _stores_any_dtype(producer))
         )
         if own:
             output.type = output.type.with_dtype(dtype).with_layout(row_major(output.type.rank))

@@ -85,8 +85,8 @@ class VerifySection(Section):
 
     samples: Count = 8
     """Samples compared."""
-    max_relative_error: Limit = 1.0e-2
-    """Largest accepted relative L2 error of any output."""
+    max_relative_error: PerTarget[Limit] = 1.0e-2
+    """Largest accepted relative L2 error of any output; one limit, or one by target."""
     max_absolute_error: Limit | None = None
     """Largest accepted absolute error of any element."""
     min_top1_agreement: Annotated[float, Strict(), Field(ge=0, le=1)] | None = None

@@ -24,7 +24,14 @@ from ..target.backend import Backend, header_texts
 from ..target.cpu.backend import CpuBackend
 from ..target.target import Target
 
-_CODES = {DType.float16: 1, DType.float32: 2, DType.int32: 3, DType.int64: 4, DType.bool: 5, DType.bfloat16: 6}
+_CODES = {
+    DType.float16: 1,
+    DType.float32: 2,
+    DType.int32: 3,
+    DType.int64: 4,
+    DType.bool: 5,
+    DType.bfloat16: 6,
+}
 _GUARD, _MARK = 256, 0xA5  # bytes around each result, and what they hold
 
 
@@ -127,7 +134,9 @@ class LauncherLibrary:
 
     def packed(self, index: int, operand: int, array: np.ndarray) -> np.ndarray:
         """A constant as the kernel wants it stored, ``array`` having its logical shape."""
-        spec = [*self.entries[index].problem.operands, *self.entries[index].problem.epilogue_operands][operand]
+        spec = [*self.entries[index].problem.operands, *self.entries[index].problem.epilogue_operands][
+            operand
+        ]
         packing = self.sources[index].packings.get(operand)
         if packing is not None:
             return np.ascontiguousarray(packing(array))
@@ -173,7 +182,9 @@ class LauncherLibrary:
             guards = np.concatenate([buffer[:_GUARD], buffer[-_GUARD:]])
             assert (guards == _MARK).all(), f"{entry.kernel.name} writes beyond its result {type}"
             shape = [evaluate(dim, sizes) for dim in type.shape]
-            stored = buffer[_GUARD:-_GUARD].view(type.dtype.numpy).reshape([shape[a] for a in type.layout.order])
+            stored = (
+                buffer[_GUARD:-_GUARD].view(type.dtype.numpy).reshape([shape[a] for a in type.layout.order])
+            )
             found.append(np.transpose(stored, np.argsort(type.layout.order)))
         return found
 
@@ -227,7 +238,9 @@ def _shim(index: int, problem: Problem, backend: Backend) -> str:
     arguments.append("workspace")
     arguments += [f"sizes[{i}]" for i in range(len(problem.symbols))]
     cuda = backend.name == "cuda"
-    arguments.append("static_cast<cudaStream_t>(context)" if cuda else "*static_cast<fx2ait::ThreadPool*>(context)")
+    arguments.append(
+        "static_cast<cudaStream_t>(context)" if cuda else "*static_cast<fx2ait::ThreadPool*>(context)"
+    )
     name = f"launcher_{index}"
     return f"""
 #include <exception>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fx2ait_core.sdk import Call, ConversionError, Converter, Decline, IRError, Value
+from fx2ait_core.sdk import Call, Constant, ConversionError, Converter, Decline, IRError, Value
 
 from .operators import Conv2d, Conv2dAttributes
 
@@ -48,6 +48,8 @@ def _supports(call: Call) -> Decline | None:
     for name, value in call.arguments.items():
         if isinstance(value, Value) and value.type.dtype != source.dtype:
             return Decline(f"{name} is {value.type.dtype}, the input {source.dtype}; dtypes must agree")
+    if not isinstance(call["weight"], Constant):
+        return Decline("the weight is computed; kernels pack it ahead of time")
     if not source.dtype.is_floating:
         return Decline(f"convolution is computed on floating point, not on {source.dtype}")
     padding = call["padding"]

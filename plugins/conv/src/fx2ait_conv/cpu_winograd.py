@@ -135,8 +135,8 @@ def estimate(problem: Problem, config: WinogradConfig, machine: Machine) -> floa
     store = config.tile_rows * config.tile_vectors * 1.5 + 15
     multiply = config.positions * blocks * register_tiles * (g.channels * step + store)
     vectors_in, vectors_out = ceil(g.channels / machine.width), ceil(g.results / machine.width)
-    transform_in = at_once * vectors_in * edge * edge * 3.0
-    transform_out = at_once * vectors_out * (edge * edge * 2.5 + config.result_tile**2 * 4)
+    transform_in = at_once * vectors_in * (edge * edge * 5 + config.result_tile**2 * 6)
+    transform_out = at_once * vectors_out * (edge * edge * 5 + config.result_tile**2 * 12)
 
     weight_bytes = config.positions * blocks * config.tile_vectors * machine.width * g.channels * 4
     scratch = scratch_bytes(problem, config, machine.width)
@@ -144,7 +144,7 @@ def estimate(problem: Problem, config: WinogradConfig, machine: Machine) -> floa
     product_bytes = config.positions * config.tiles * g.results * 4
     if config.shared:
         # Every matrix is written by some worker and read by another, from beyond its own cache.
-        traffic = (weight_bytes + 2 * input_bytes * 1.0 + 2 * product_bytes) / MEMORY_BYTES_PER_CYCLE
+        traffic = 1.3 * (weight_bytes + 2 * input_bytes + 2 * product_bytes) / MEMORY_BYTES_PER_CYCLE
         imbalance = machine.threads * machine.share(config.positions * chunks) / (config.positions * chunks)
         cycles = rounds * (multiply * imbalance + transform_in + transform_out + traffic) / machine.threads
         return rounds * 3 * LOOP_START_US + machine.microseconds(cycles)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fx2ait_core.sdk import Candidate, Decline, DType, Kernel, KernelSource, Problem, Templates
 
-from .cuda_shape import ConvCost, ConvShape, common_decline
+from .cuda_shape import ConvCost, ConvShape, common_decline, launch_variables
 
 TEMPLATES = Templates(__package__)
 DTYPES = (DType.float16, DType.bfloat16, DType.float32)
@@ -84,6 +84,7 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         shape=ConvShape.of(problem),
         tile=config,
         vector=vector(problem),
+        **launch_variables(problem),
     )
     return KernelSource(text, headers=TEMPLATES.headers("cuda/depthwise.cuh"), packings={1: pack})
 

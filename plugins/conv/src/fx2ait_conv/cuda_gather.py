@@ -16,7 +16,7 @@ import numpy as np
 
 from fx2ait_core.sdk import Candidate, Decline, Dim, DType, Kernel, KernelSource, Problem, Templates
 
-from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype, element_type
+from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype, element_type, launch_variables
 
 TEMPLATES = Templates(__package__)
 DTYPES = (DType.float16, DType.bfloat16)
@@ -42,7 +42,7 @@ class Tile:
     def resident(self) -> int:
         """Blocks per multiprocessor that the compiler leaves registers for."""
         accumulators = self.pixel_tiles * self.channels // 2
-        return 2 if accumulators > 64 else 5 if accumulators <= 32 else 3 if self.pixel_tiles > 2 else 4
+        return 2 if accumulators > 64 else 3 if self.pixel_tiles > 2 else 4
 
     @property
     def pixel_tiles(self) -> int:
@@ -224,6 +224,7 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         out_height=view.out_height,
         out_width=view.out_width,
         blocks=max(1, at_once // across),
+        **launch_variables(problem),
     )
     headers = ("cuda/patch_gemm.cuh", "cuda/patch_loader.cuh", "cuda/warp_epilogue.cuh")
     return KernelSource(

@@ -20,6 +20,7 @@ from .cuda_shape import (
     compute_dtype,
     element_type,
     largest,
+    launch_variables,
     merge_groups,
     pad_columns,
 )
@@ -110,6 +111,8 @@ def supports(problem: Problem) -> Decline | None:
     if declined := common_decline(problem, DTYPES, external=False):
         return declined
     shape = ConvShape.of(problem)
+    if shape.group_in == 1 and shape.groups > 1:
+        return Decline("a depthwise convolution has no channels to sum over")
     if not shape.spatially_static:
         return Decline(f"height and width must be static, not {shape.height}x{shape.width}")
     if not _mergers(shape):
@@ -215,6 +218,7 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         element=element_type(problem),
         packed_k=ceil(shape.k / PACKED_MULTIPLE) * PACKED_MULTIPLE,
         counter_bytes=counter_bytes(problem, config) if config.splits > 1 else 0,
+        **launch_variables(problem, uses_workspace=True),
     )
     groups = ConvShape.of(problem).groups
     return KernelSource(

@@ -157,6 +157,8 @@ def common_decline(problem: Problem, dtypes: tuple[DType, ...], external: bool) 
     if len(problem.operands) != 2:
         return Decline("the bias must be part of the epilogue, not an operand")
     source, weight = problem.operands
+    if any(operand.external for operand in problem.epilogue_operands):
+        return Decline("an operand of the epilogue is an input of the engine, known only at run time")
     if source.external and not external:
         return Decline("reads no external input")
     dtype = compute_dtype(problem)
@@ -179,17 +181,27 @@ def common_decline(problem: Problem, dtypes: tuple[DType, ...], external: bool) 
 
 def compute_dtype(problem: Problem) -> DType:
     """The type in which products are formed: the input's. An external input's own type is known
-    only at run time; then a 16-bit type of input or result says what the engine computes in."""
-    source, result = problem.operands[0], problem.result
-    narrow = (DType.float16, DType.bfloat16)
-    if source.external and source.type.dtype not in narrow and result.dtype in narrow:
-        return result.dtype
-    return source.type.dtype
+    only at run time; then the weight's says what the engine computes in."""
+    source, weight = problem.operands[:2]
+    return weight.type.dtype if source.external else source.type.dtype
 
 
 def element_type(problem: Problem) -> str:
     """C++ name of the type in which products are formed, and weights are packed."""
     return str(problem.target["c_types"][compute_dtype(problem)])
+
+
+def launch_variables(problem: Problem, uses_workspace: bool = False) -> dict[str, Any]:
+    """Template variables about the launch: whether it may start before its predecessor ends, and
+    the launcher's parameters that it does not read."""
+    shape = ConvShape.of(problem)
+    sizes = (shape.batch, shape.height, shape.width)
+    read = {str(symbol) for size in sizes if not isinstance(size, int) for symbol in size.free_symbols}
+    unused = [symbol for symbol, _ in problem.symbols if symbol not in read]
+    return {
+        "dependent": str(problem.target["compute_capability"] >= 90).lower(),
+        "unused": unused if uses_workspace else ["workspace", *unused],
+    }
 
 
 def ceil_div(dim: Dim, divisor: int) -> Dim:

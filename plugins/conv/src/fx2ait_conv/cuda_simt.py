@@ -12,7 +12,7 @@ import numpy as np
 
 from fx2ait_core.sdk import Candidate, Decline, DType, Kernel, KernelSource, Problem, Templates
 
-from .cuda_shape import ConvCost, ConvShape, as_rows, common_decline
+from .cuda_shape import ConvCost, ConvShape, as_rows, common_decline, launch_variables
 
 TEMPLATES = Templates(__package__)
 DTYPES = (DType.float32, DType.float16, DType.bfloat16)
@@ -103,6 +103,7 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         padded_k=ceil(shape.k / DEPTH) * DEPTH,
         padded_out=ceil(shape.group_out / 4) * 4,
         input_vector=4 if shape.group_in % 4 == 0 and not external else 1,
+        **launch_variables(problem),
     )
     headers = TEMPLATES.headers("cuda/simt_gemm.cuh", "cuda/patch_loader.cuh")
     return KernelSource(text, headers=headers, packings={1: partial(pack, shape.groups)})

@@ -61,9 +61,13 @@ def decline(problem: Problem, most: int) -> Decline | None:
         return Decline("a concatenation has no epilogue")
     for operand in problem.operands:
         if operand.type.layout != problem.result.layout:
-            return Decline(f"operand {operand.name} {operand.type} and result {problem.result} differ in layout")
+            return Decline(
+                f"operand {operand.name} {operand.type} and result {problem.result} differ in layout"
+            )
         if operand.type.dtype != problem.result.dtype:
-            return Decline(f"operand {operand.name} {operand.type} and result {problem.result} differ in dtype")
+            return Decline(
+                f"operand {operand.name} {operand.type} and result {problem.result} differ in dtype"
+            )
         if operand.external:
             return Decline(f"operand {operand.name} is external; its strides are known only at run time")
     return None

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from fx2ait_core.sdk import (
+    Attributes,
     Call,
+    Constant,
     Converter,
     Decline,
     Dim,
     IRError,
+    Operator,
     Shape,
     Value,
     element_count,
@@ -80,6 +85,17 @@ def _supports_reshape(argument: str) -> Callable[[Call], Decline | None]:
     return supports
 
 
+def _view(call: Call, source: Value, operator: type[Operator], attributes: Attributes) -> Value:
+    """A view of a computed tensor, or a constant seen so ahead of time."""
+    if not isinstance(source, Constant):
+        return call.emit(operator, [source], attributes)
+    (type,) = operator.infer([source.type], attributes)
+    array = source.array
+    if isinstance(attributes, PermuteAttributes):
+        array = array.transpose(attributes.permutation)
+    return call.constant(np.ascontiguousarray(array).reshape([int(dim) for dim in type.shape]))
+
+
 def _axes_of_size_1(longer: Shape, shorter: Shape) -> list[int] | None:
     """The dimensions of size 1 without which ``longer`` is ``shorter``, or None where it is not."""
     dropped, position = [], 0
@@ -102,9 +118,9 @@ def _reshaped(call: Call, shape: Shape) -> Value:
         return _squeezed(call, dropped)
     if (added := _axes_of_size_1(shape, value.type.shape)) is not None:
         for axis in added:
-            value = call.emit(Unsqueeze, [value], UnsqueezeAttributes(axis))
+            value = _view(call, value, Unsqueeze, UnsqueezeAttributes(axis))
         return value
-    return call.emit(Reshape, [value], ReshapeAttributes(shape))
+    return _view(call, value, Reshape, ReshapeAttributes(shape))
 
 
 def _convert_reshape(argument: str) -> Callable[[Call], Value]:
@@ -130,7 +146,7 @@ def _permuted(call: Call, permutation: Sequence[int]) -> Value:
     source: Value = call["self"]
     if list(permutation) == list(range(source.type.rank)):
         return source
-    return call.emit(Permute, [source], PermuteAttributes(tuple(permutation)))
+    return _view(call, source, Permute, PermuteAttributes(tuple(permutation)))
 
 
 def _convert_permute(call: Call) -> Value:
@@ -153,13 +169,13 @@ def _convert_t(call: Call) -> Value:
 
 def _convert_unsqueeze(call: Call) -> Value:
     axis = _axis(call["dim"], call["self"].type.rank + 1)
-    return call.emit(Unsqueeze, [call["self"]], UnsqueezeAttributes(axis))
+    return _view(call, call["self"], Unsqueeze, UnsqueezeAttributes(axis))
 
 
 def _squeezed(call: Call, axes: Sequence[int]) -> Value:
     source: Value = call["self"]
     axes = sorted({axis for axis in axes if source.type.shape[axis] == 1})
-    return call.emit(Squeeze, [source], SqueezeAttributes(tuple(axes))) if axes else source
+    return _view(call, source, Squeeze, SqueezeAttributes(tuple(axes))) if axes else source
 
 
 def _convert_squeeze(call: Call) -> Value:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fx2ait_core.sdk import Converter, Kernel, Operator, hookimpl
+from fx2ait_core.sdk import Converter, Kernel, Operator, PointwiseExpression, hookimpl
 
 from .converters import CONVERTERS
-from .operators import OPERATORS
+from .operators import EXPRESSIONS, OPERATORS
 
 
 @hookimpl
@@ -21,6 +21,11 @@ def fx2ait_operators() -> list[type[Operator]]:
 @hookimpl
 def fx2ait_converters() -> list[Converter]:
     return CONVERTERS
+
+
+@hookimpl
+def fx2ait_expressions() -> list[PointwiseExpression]:
+    return EXPRESSIONS
 
 
 @hookimpl

@@ -6,7 +6,16 @@ import numpy as np
 
 from fx2ait_core.sdk import Call, Constant, Converter, Decline, Dim, Value, element_count
 
-from .operators import Linear, MatMul, Rows, RowsAttributes
+from .operators import (
+    AddBias,
+    Linear,
+    MatMul,
+    Rows,
+    RowsAttributes,
+    SumAttributes,
+    Transpose,
+    WeightedSum,
+)
 
 
 def _dtype_decline(call: Call, first: str) -> Decline | None:
@@ -29,22 +38,35 @@ def _supports_linear(call: Call) -> Decline | None:
         return Decline(f"weight {weight} must have a static shape")
     if bias is not None and bias.type.shape != (weight.shape[0],):
         return Decline(f"bias {bias.type} must have shape ({weight.shape[0]},)")
-    return _dtype_decline(call, "input")
+    return _constant_decline(call["input"]) or _dtype_decline(call, "input")
+
+
+def _constant_decline(left: Value) -> Decline | None:
+    if isinstance(left, Constant):
+        return Decline("the first matrix is known ahead of time; kernels take a computed one")
+    return None
 
 
 def _convert_linear(call: Call) -> Value:
-    source, weight = call["input"], call["weight"]
-    leading = source.type.shape[:-1]
-    if len(leading) > 1:
-        rows: Dim = element_count(leading)
-        source = call.emit(Rows, [source], RowsAttributes((rows, source.type.shape[-1])))
-    result = call.emit(Linear, [source, weight, *([] if call["bias"] is None else [call["bias"]])])
-    if len(leading) > 1:
+    source, weight, bias = call["input"], call["weight"], call["bias"]
+    leading, k = source.type.shape[:-1], source.type.shape[-1]
+    rows: Dim = element_count(leading)
+    is_constant = isinstance(weight, Constant)
+    flattened = len(leading) > 1 or (not leading and not is_constant)
+    if flattened:
+        source = call.emit(Rows, [source], RowsAttributes((rows, k)))
+    if is_constant:
+        result = call.emit(Linear, [source, weight, *([] if bias is None else [bias])])
+    else:
+        result = call.emit(MatMul, [source, call.emit(Transpose, [weight])])
+        if bias is not None:
+            result = call.emit(AddBias, [result, bias])
+    if flattened:
         result = call.emit(Rows, [result], RowsAttributes((*leading, weight.type.shape[0])))
     return result
 
 
-def _transposed(call: Call, matrix: Constant, scale: float = 1.0) -> Constant:
+def _transposed(matrix: Constant, scale: float = 1.0) -> Constant:
     """A constant ``[K, N]`` as the weight ``[N, K]`` of a linear layer, times ``scale``."""
     array = np.ascontiguousarray(matrix.array.T)
     return Constant(f"{matrix.name}_transposed", array if scale == 1 else array.astype(np.float64) * scale)
@@ -58,39 +80,39 @@ def _supports_matrices(call: Call, first: str, second: str) -> Decline | None:
         return Decline(f"{left} and {right} do not fit together")
     if not isinstance(right.shape[1], int) or not isinstance(left.shape[1], int):
         return Decline(f"only the rows of {left} may be dynamic in a product with {right}")
-    return _dtype_decline(call, first)
+    return _constant_decline(call[first]) or _dtype_decline(call, first)
 
 
 def _product(call: Call, left: Value, right: Value) -> Value:
     if isinstance(right, Constant):
-        return call.emit(Linear, [left, _transposed(call, right)])
+        return call.emit(Linear, [left, _transposed(right)])
     return call.emit(MatMul, [left, right])
 
 
 def _supports_addmm(call: Call) -> Decline | None:
-    added, left, right = call["self"], call["mat1"], call["mat2"]
-    if (reason := _supports_matrices(call, "mat1", "mat2")) is not None:
-        return reason
-    if not isinstance(right, Constant):
-        return Decline("addmm is taken where mat2 is known ahead of time")
-    if not isinstance(added, Constant):
-        return Decline("addmm is taken where the added tensor is known ahead of time")
-    if added.type.rank == 2 and added.type.shape[0] != 1:
-        return Decline(f"addmm adds one vector to all rows of {left.type}, not {added.type}")
     if not all(isinstance(call[name], (int, float)) for name in ("alpha", "beta")):
         return Decline("alpha and beta must be numbers known ahead of time")
-    return None
+    return _supports_matrices(call, "mat1", "mat2")
 
 
 def _convert_addmm(call: Call) -> Value:
-    right, added = call["mat2"], call["self"]
-    weight = _transposed(call, right, float(call["alpha"]))
-    operands = [call["mat1"], weight]
-    beta = float(call["beta"])
-    if beta != 0:  # PyTorch ignores the added tensor then, even where it is NaN
-        bias = np.broadcast_to(added.array.astype(np.float64) * beta, (1, right.type.shape[1])).reshape(-1)
-        operands.append(Constant(f"{added.name}_bias", np.ascontiguousarray(bias)))
-    return call.emit(Linear, operands)
+    added, left, right = call["self"], call["mat1"], call["mat2"]
+    alpha, beta = float(call["alpha"]), float(call["beta"])
+    is_vector = added.type.rank < 2 or added.type.shape[0] == 1
+    if isinstance(right, Constant) and (beta == 0 or (is_vector and isinstance(added, Constant))):
+        operands = [left, _transposed(right, alpha)]
+        if beta != 0:
+            bias = np.broadcast_to(added.array.astype(np.float64) * beta, (1, right.type.shape[1]))
+            operands.append(Constant(f"{added.name}_bias", np.ascontiguousarray(bias.reshape(-1))))
+        return call.emit(Linear, operands)
+    product = _product(call, left, right)
+    if beta == 0:  # PyTorch ignores the added tensor then, even where it is NaN
+        if alpha == 1:
+            return product
+        added, alpha, beta = product, alpha / 2, alpha / 2
+    if (alpha, beta) == (1, 1):
+        return call.emit(AddBias, [product, added])
+    return call.emit(WeightedSum, [product, added], SumAttributes(alpha, beta))
 
 
 CONVERTERS = [

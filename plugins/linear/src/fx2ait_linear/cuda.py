@@ -82,7 +82,9 @@ MOST_CANDIDATES = 5
 def compute_dtype(problem: Problem) -> DType:
     """What the operands are multiplied in: the first one's type. An external one's own type is
     known only at run time; then a 16-bit result says what the engine computes in."""
-    source, result = problem.operands[0], problem.result
+    source, other, result = problem.operands[0], problem.operands[1], problem.result
+    if source.external and not other.constant:
+        return other.type.dtype
     if source.external and source.type.dtype not in HALVES and result.dtype in HALVES:
         return result.dtype
     return source.type.dtype

@@ -10,12 +10,15 @@ from fx2ait_core.sdk import (
     Attributes,
     Epilogue,
     IRError,
+    Layout,
     Operator,
+    PointwiseExpression,
     RowMajor,
     Shape,
     TensorType,
     View,
     element_count,
+    pointwise_operator,
     tensor_type,
 )
 
@@ -86,4 +89,38 @@ class Rows(Operator):
         return (result,)
 
 
-OPERATORS: list[type[Operator]] = [Linear, MatMul, Rows]
+class Transpose(Operator):
+    """A matrix ``[N, K]`` seen as ``[K, N]``; memory stays as it is."""
+
+    kind = "linear.transpose"
+    traits = (View(),)
+
+    @classmethod
+    def infer(cls, operands: Sequence[TensorType], attributes: Attributes) -> tuple[TensorType, ...]:
+        (source,) = operands
+        if source.rank != 2:
+            raise IRError(f"{cls.kind}: {source} is not a matrix")
+        return (tensor_type(source.shape[::-1], source.dtype),)
+
+    @classmethod
+    def result_layouts(cls, operands: Sequence[TensorType], attributes: Attributes) -> Layout:
+        return operands[0].layout.permuted((1, 0))
+
+
+@dataclass(frozen=True)
+class SumAttributes(Attributes):
+    """Factors of the product and of what is added to it."""
+
+    alpha: float
+    beta: float
+
+
+AddBias = pointwise_operator("linear.add_bias", arity=2)
+WeightedSum = pointwise_operator("linear.weighted_sum", arity=2, attributes=SumAttributes)
+
+EXPRESSIONS = [
+    PointwiseExpression(AddBias, "{0} + {1}"),
+    PointwiseExpression(WeightedSum, "{alpha} * {0} + {beta} * {1}"),
+]
+
+OPERATORS: list[type[Operator]] = [Linear, MatMul, Rows, Transpose, AddBias, WeightedSum]

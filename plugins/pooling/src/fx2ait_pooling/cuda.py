@@ -78,7 +78,9 @@ def _candidates(problem: Problem) -> list[Candidate]:
     found = [Candidate(PoolConfig(vector), estimate(1))]
     if shape.window >= 16:
         vectors = shape.channels // vector
-        lanes = next(lanes for lanes in (32, 16, 8, 4, 2, 1) if lanes <= max(1, vectors) and lanes * vector <= 64)
+        lanes = next(
+            lanes for lanes in (32, 16, 8, 4, 2, 1) if lanes <= max(1, vectors) and lanes * vector <= 64
+        )
         for parts in (8, 32):
             if parts * lanes <= 512 and parts <= shape.window:
                 found.append(Candidate(PoolConfig(vector, lanes, parts), estimate(parts)))
@@ -93,18 +95,17 @@ def _index(problem: Problem, *counts: Dim) -> str:
 
 def _emit(name: str, problem: Problem, config: PoolConfig) -> KernelSource:
     source = problem.operands[0]
-    element = c_type(source.type, problem)
+    shape = PoolShape.of(problem, PACKAGE)
+    dense = f"DenseInput<{c_type(source.type, problem)}, {shape.height}, {shape.width}, {shape.channels}>"
     text = TEMPLATES.kernel(
         "cuda/pool.cu.jinja",
         name,
         problem,
-        shape=PoolShape.of(problem, PACKAGE),
+        shape=shape,
         config=config,
         index=_index(problem, problem.result.element_count),
         dependent=_dependent(problem),
-        input_type=f"{PACKAGE}::ExternalInput"
-        if source.external
-        else f"{PACKAGE}::DenseInput<Shape, {element}>",
+        input_type=f"{PACKAGE}::{'ExternalInput' if source.external else dense}",
     )
     return KernelSource(text, headers=TEMPLATES.headers("cuda/pool.cuh"))
 

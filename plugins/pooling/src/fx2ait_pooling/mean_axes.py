@@ -70,7 +70,9 @@ def inner_expression(dim: Dim) -> str:
     """C text of ``dim`` inside a kernel."""
     if isinstance(dim, int):
         return str(dim)
-    return c_expression(dim.xreplace({s: s.func(inner_name(s.name), **s.assumptions0) for s in dim.free_symbols}))
+    return c_expression(
+        dim.xreplace({s: s.func(inner_name(s.name), **s.assumptions0) for s in dim.free_symbols})
+    )
 
 
 def offset_statements(loops: Sequence[Loop], index: str, name: str, number: str) -> list[str]:

@@ -40,9 +40,7 @@ class PoolShape:
         if isinstance(attributes, AdaptivePoolAttributes):
             rows = f"{package}::AdaptiveWindow<{height}, {out_height}>"
             columns = f"{package}::AdaptiveWindow<{width}, {out_width}>"
-            most = [
-                largest_window(size, out) for size, out in ((height, out_height), (width, out_width))
-            ]
+            most = [largest_window(size, out) for size, out in ((height, out_height), (width, out_width))]
             title = f"to {out_height}x{out_width}"
         else:
             assert isinstance(attributes, Pool2dAttributes)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "fx2ait/cuda/check.h"
+#include "fx2ait/cuda/launch.cuh"
 #include "fx2ait/cuda/vector.cuh"
 
 namespace fx2ait_conv {
@@ -41,6 +42,7 @@ depthwise(Result* result, const Element* input, const float* weight, const Epilo
   constexpr int vectors = Shape::out_channels / V;
   constexpr int reach = (columns - 1) * Shape::stride_w + (Shape::kernel_w - 1) * Shape::dilation_w + 1;
   const int64_t thread = int64_t{blockIdx.x} * Shape::threads + threadIdx.x;
+  fx2ait::begin_kernel<Shape::dependent>();
   if (thread >= extent.threads) return;
   const int channel = static_cast<int>(thread % vectors) * V;
   const auto strip = static_cast<unsigned>(thread / vectors);
@@ -100,9 +102,9 @@ void launch_depthwise(const char* name, Result* result, const Element* input, co
   if (blocks > INT_MAX) {
     throw fx2ait::Error(std::string(name) + ": " + std::to_string(batch) + " images exceed a launch grid");
   }
-  depthwise<Shape><<<static_cast<unsigned>(blocks), Shape::threads, 0, stream>>>(result, input, weight, epilogue,
-                                                                                 extent);
-  fx2ait::launch_check(name);
+  fx2ait::launch<Shape::dependent>(name, depthwise<Shape, Element, Result, Epilogue>,
+                                   dim3(static_cast<unsigned>(blocks)), Shape::threads, 0, stream, result, input,
+                                   weight, epilogue, extent);
 }
 
 }  // namespace fx2ait_conv

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "fx2ait/cuda/check.h"
+#include "fx2ait/cuda/launch.cuh"
 #include "fx2ait/cuda/mma.cuh"
 #include "fx2ait_conv/warp_epilogue.cuh"
 
@@ -248,6 +249,7 @@ implicit_gemm(Result* result, const Element* input, const Element* weight, const
 
   OperandLoader<Shape, Tile, Element> loader(input, weight, first_pixel, first_channel, pixels, group, first_step);
   float accumulators[pixel_tiles][column_tiles][4] = {};
+  fx2ait::begin_kernel<Shape::dependent>();
 #pragma unroll
   for (int s = 0; s < Tile::stages - 1; ++s) {
     if (s < count) loader.load(base + s * Tile::stage_bytes);
@@ -300,9 +302,9 @@ void launch_implicit_gemm(const char* name, Result* result, const Element* input
   FX2AIT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared_bytes));
   auto* counters = static_cast<unsigned*>(workspace);
   auto* partials = reinterpret_cast<float*>(static_cast<char*>(workspace) + counter_bytes);
-  kernel<<<dim3(blocks, Shape::groups, Tile::splits), Tile::threads, Tile::shared_bytes, stream>>>(
-      result, input, weight, epilogue, partials, counters, static_cast<int>(pixels));
-  fx2ait::launch_check(name);
+  fx2ait::launch<Shape::dependent>(name, kernel, dim3(blocks, Shape::groups, Tile::splits), Tile::threads,
+                                   Tile::shared_bytes, stream, result, input, weight, epilogue, partials, counters,
+                                   static_cast<int>(pixels));
 }
 
 }  // namespace fx2ait_conv

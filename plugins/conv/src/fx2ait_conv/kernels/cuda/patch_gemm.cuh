@@ -11,6 +11,7 @@
 
 #include "fx2ait/cuda/check.h"
 #include "fx2ait/cuda/external.cuh"
+#include "fx2ait/cuda/launch.cuh"
 #include "fx2ait/cuda/mma.cuh"
 #include "fx2ait_conv/patch_loader.cuh"
 #include "fx2ait_conv/warp_epilogue.cuh"
@@ -155,6 +156,7 @@ patch_gemm(Result* result, const ImageView<Source> input, const Element* weight,
     load_weights<Tile>(weights, tile_weights, Shape::group_out - first_channel);
     fx2ait::copy_async_wait<0>();
   }
+  fx2ait::begin_kernel<Shape::dependent>();
 
 #pragma unroll 1
   for (int tile = static_cast<int>(blockIdx.x); tile < extent.tiles; tile += static_cast<int>(gridDim.x)) {
@@ -230,9 +232,8 @@ void launch_patch_gemm(const char* name, Result* result, const ImageView<Source>
   const int balanced = (extent.tiles + turns - 1) / turns;
   const auto kernel = patch_gemm<Shape, Tile, Source, Element, Result, Epilogue>;
   FX2AIT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared_bytes));
-  kernel<<<dim3(balanced, channel_blocks * Shape::groups), Tile::threads, Tile::shared_bytes, stream>>>(
-      result, input, weight, epilogue, extent);
-  fx2ait::launch_check(name);
+  fx2ait::launch<Shape::dependent>(name, kernel, dim3(balanced, channel_blocks * Shape::groups), Tile::threads,
+                                   Tile::shared_bytes, stream, result, input, weight, epilogue, extent);
 }
 
 }  // namespace fx2ait_conv

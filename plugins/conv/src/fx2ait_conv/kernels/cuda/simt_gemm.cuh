@@ -6,6 +6,7 @@
 
 #include "fx2ait/cuda/check.h"
 #include "fx2ait/cuda/external.cuh"
+#include "fx2ait/cuda/launch.cuh"
 #include "fx2ait/cuda/vector.cuh"
 #include "fx2ait_conv/patch_loader.cuh"
 
@@ -95,6 +96,7 @@ simt_gemm(Result* result, const ImageView<Source> input, const float* weight, co
     window[i].locate(input, extent, first_pixel + own_pixel + i * (threads * 4 / depth), group);
   }
 
+  fx2ait::begin_kernel<Shape::dependent>();
   float fetched[reads][wide];
   float4 fetched_weights[weight_reads];
   const auto fetch = [&](int step) {
@@ -193,9 +195,9 @@ void launch_simt_gemm(const char* name, Result* result, const ImageView<Source>&
                       const Epilogue& epilogue, const SimtExtent& extent, cudaStream_t stream) {
   constexpr int channel_blocks = (Shape::group_out + Tile::channels - 1) / Tile::channels;
   const auto pixel_blocks = static_cast<unsigned>((extent.pixels + Tile::pixels - 1) / Tile::pixels);
-  simt_gemm<Shape, Tile><<<dim3(pixel_blocks * channel_blocks, Shape::groups), Tile::threads, 0, stream>>>(
-      result, input, weight, epilogue, extent);
-  fx2ait::launch_check(name);
+  fx2ait::launch<Shape::dependent>(name, simt_gemm<Shape, Tile, Source, Result, Epilogue>,
+                                   dim3(pixel_blocks * channel_blocks, Shape::groups), Tile::threads, 0, stream,
+                                   result, input, weight, epilogue, extent);
 }
 
 }  // namespace fx2ait_conv

@@ -78,14 +78,14 @@ struct Average {
 };
 
 /// Input in the engine's memory, channels fastest.
-template <class Shape, class Element>
+template <class Element, int Height, int Width, int Channels>
 struct DenseInput {
   const Element* data;
 
   template <int V>
   __device__ __forceinline__ void load(float (&values)[V], int64_t image, int row, int column, int channel) const {
-    const int64_t pixel = (image * Shape::height + row) * Shape::width + column;
-    fx2ait::load_vector<V>(values, data + pixel * Shape::channels + channel);
+    const int64_t pixel = (image * Height + row) * Width + column;
+    fx2ait::load_vector<V>(values, data + pixel * Channels + channel);
   }
 };
 
