@@ -19,10 +19,18 @@ from fx2ait_core.ir.types import tensor_type
 from fx2ait_core.settings import Settings
 from fx2ait_core.target.cpu.backend import CpuBackend
 from fx2ait_core.target.cpu.pointwise import KERNELS
-from fx2ait_core.testing.launchers import LauncherLibrary, launchers
+from fx2ait_core.target.cuda import pointwise as cuda_pointwise
+from fx2ait_core.testing.launchers import (
+    LauncherLibrary,
+    cuda_backend,
+    cuda_target,
+    launchers,
+    missing_compiler,
+    retargeted,
+)
 
 TARGET = CpuBackend().detect(None, Settings())
-BATCH = symbol("index")
+BATCH = symbol("index")  # a name that generated code might use itself
 NCHW, NHWC = row_major(4), channels_last(4)
 F32, F16, BF16 = DType.float32, DType.float16, DType.bfloat16
 
@@ -65,16 +73,19 @@ PROBLEMS = [
             tensor_type((), F32)),
     problem(MULTIPLY_ADD, image(24, 5, 6), image(24, 5, 6), tensor_type((24, 1, 1), F32),
             tensor_type((1, 24, 1, 6), F32, Layout((0, 3, 1, 2)))),
-    problem(MULTIPLY_ADD, image(24, 5, 6), image(24, 5, 6, NHWC), image(24, 5, 6), image(24, 5, 6, NHWC, BF16)),
+    problem(MULTIPLY_ADD, image(24, 5, 6), image(24, 5, 6, NHWC), image(24, 5, 6),
+            image(24, 5, 6, NHWC, BF16)),
     problem(MULTIPLY_ADD, tensor_type((7, 5, 6), F32), tensor_type((5, 6), F32), tensor_type((7, 1, 6), F32),
             tensor_type((7, 5, 1), F32)),
     problem(PointwiseProgram(1), image(37, 11, 13, NHWC), image(37, 11, 13)),
     problem(PointwiseProgram(1), image(3, 11, 13, NHWC), image(3, 11, 13)),
     problem(PointwiseProgram(1), image(37, 11, 13, NCHW, F16), image(37, 11, 13, NHWC, F32)),
     problem(PointwiseProgram(1), image(5, 3, 2, NCHW, DType.int64), image(5, 3, 2, NHWC, DType.int64)),
-    problem(PointwiseProgram(1), tensor_type((BATCH * 33,), DType.bool), tensor_type((BATCH * 33,), DType.bool)),
+    problem(PointwiseProgram(1), tensor_type((BATCH * 33,), DType.bool),
+            tensor_type((BATCH * 33,), DType.bool)),
     problem(PointwiseProgram(1), tensor_type((3, BATCH), F32), tensor_type((3, BATCH), DType.int64)),
-    problem(PointwiseProgram(1), tensor_type((BATCH, 40), F32, Layout((1, 0))), tensor_type((BATCH, 40), F32)),
+    problem(PointwiseProgram(1), tensor_type((BATCH, 40), F32, Layout((1, 0))),
+            tensor_type((BATCH, 40), F32)),
     problem(PointwiseProgram(1), tensor_type((), F32), tensor_type((), F32)),
     problem(PointwiseProgram(1), image(3, 11, 13, NHWC), image(3, 11, 13), external=(0,)),
     problem(PointwiseProgram(1), image(19, 11, 13, NHWC), image(19, 11, 13), external=(0,)),
@@ -86,6 +97,8 @@ PROBLEMS = [
     problem(RELU, tensor_type((BATCH, 700), F32), tensor_type((700,), F32), external=(0,)),
 ]  # fmt: skip
 ENTRIES = list(itertools.chain.from_iterable(launchers(KERNELS, p) for p in PROBLEMS))
+
+pytestmark = pytest.mark.xdist_group("pointwise_kernels")  # compile once
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +165,16 @@ def test_a_layout_conversion_offers_tiles_and_plain_loops():
     crossing = problem(PointwiseProgram(1), image(37, 11, 13, NHWC), image(37, 11, 13))
     assert [c.config.tiled for c in kernel.candidates(crossing)] == [True, False]
     assert [c.config.tiled for c in kernel.candidates(PROBLEMS[0])] == [False]
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_cuda_sources_compile_without_warnings(tmp_path, arch):
+    backend = cuda_backend()
+    if reason := missing_compiler(backend):
+        pytest.skip(reason)
+    target = cuda_target(arch)
+    found = [
+        launchers(cuda_pointwise.KERNELS, retargeted(p, target, DType.float16))[0] for p in PROBLEMS[::4]
+    ]
+    LauncherLibrary(tmp_path, backend, found)

@@ -24,7 +24,7 @@ LEVELS = (
     {"build"},
     {"runtime"},
     {"bench", "report"},
-    {"builtin", "compiler"},
+    {"builtin", "compiler", "memo"},
     {"recipes"},
     {"cli"},
     {"testing"},
@@ -35,8 +35,8 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 # what plugins use.
 TARGET_CONTRACT = ("target/__init__.py", "target/target.py", "target/backend.py")
 
-# What appears only in some files, and where. The compiler and the recipes hand modules and tensors
-# on, so they name torch; nothing between capture and the engine does.
+# What appears only in some files, and where. The compiler, its memo and the recipes hand modules and
+# tensors on, so they name torch; nothing between capture and the engine does.
 ONLY_IN = {
     "torch": (
         "capture",
@@ -47,6 +47,7 @@ ONLY_IN = {
         "bench",
         "testing",
         "compiler.py",
+        "memo.py",
         "recipes/instantiate.py",
         "cli",  # in type annotations, and in `doctor`, which looks for it; never at import
     ),

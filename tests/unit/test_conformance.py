@@ -100,7 +100,8 @@ Op = pointwise_operator("mine.op", attributes=Loose)
     ),
     "converter that takes nothing": (
         HEADER
-        + "\n@hookimpl\ndef fx2ait_converters():\n    return [Converter('aten.relu.default', lambda: None)]\n",
+        + "\n@hookimpl\ndef fx2ait_converters():\n"
+        + "    return [Converter('aten.relu.default', lambda: None)]\n",
         ["convert must take the call"],
     ),
     "overload twice": (
@@ -176,7 +177,8 @@ def test_problems_have_the_layouts_of_traits() -> None:
     assert made.operands[1].constant and made.operands[1].type.layout == row_major(4)
     assert made.result.dtype is DType.float16
     assert [operand.type.layout for operand in made.epilogue_operands] == [channels_last(4), row_major(3)]
-    assert made.epilogue.input_count == 3
+    statements, result = made.epilogue.statements(["x", "a", "b"])
+    assert (statements, result) == (["const float t0 = x + a;", "const float t1 = t0 + b;"], "t1")
     assert made.bindings == {"batch": 8}
     external = problem(Pool, [float32(1, 3, 4, 5), float32(1)], target=TARGET, externals={0})
     assert external.operands[0].external and external.operands[0].type.layout == row_major(4)

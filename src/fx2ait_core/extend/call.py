@@ -56,4 +56,4 @@ class Call:
 
     def shape(self, argument: str) -> tuple[Dim, ...]:
         """Logical shape of a tensor argument."""
-        return self.arguments[argument].type.shape  # type: ignore[no-any-return]
+        return self.arguments[argument].type.shape

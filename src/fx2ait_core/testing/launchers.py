@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ import numpy as np
 from ..build.process import run
 from ..build.toolchain import find_compiler
 from ..emit.launcher import c_type, signature
-from ..errors import BuildError
+from ..errors import BuildError, ToolchainError
 from ..extend.contributions import Kernel
 from ..extend.problem import OperandSpec, Problem
 from ..ir.dims import Dim, Shape, evaluate, symbol
 from ..ir.dtypes import DType
+from ..ir.types import TensorType
 from ..settings import Settings
 from ..target.backend import Backend, header_texts
 from ..target.cpu.backend import CpuBackend
+from ..target.cuda.backend import CudaBackend
 from ..target.target import Target
 
 _CODES = {
@@ -48,6 +50,34 @@ def cpu_backend() -> Backend:
 def cpu_target() -> Target:
     """This machine."""
     return CpuBackend().detect(None, Settings())
+
+
+def cuda_backend() -> Backend:
+    return CudaBackend()
+
+
+def cuda_target(arch: str) -> Target:
+    """The card that stands for ``arch``, e.g. ``sm_90a``; needs no GPU."""
+    return CudaBackend().detect(arch, Settings())
+
+
+def missing_compiler(backend: Backend) -> str | None:
+    """None, or why sources of the target cannot be compiled here."""
+    try:
+        find_compiler(backend.source_suffix, Settings())
+    except ToolchainError as error:
+        return str(error)
+    return None
+
+
+def retargeted(problem: Problem, target: Target, dtype: DType) -> Problem:
+    """``problem`` for another target, with every float32 tensor but epilogue operands of ``dtype``."""
+
+    def moved(type: TensorType) -> TensorType:
+        return type.with_dtype(dtype) if type.dtype is DType.float32 else type
+
+    operands = tuple(replace(operand, type=moved(operand.type)) for operand in problem.operands)
+    return replace(problem, target=target, operands=operands, results=tuple(map(moved, problem.results)))
 
 
 def dynamic_dim(name: str) -> Dim:

@@ -9,7 +9,7 @@ from ..ir.dims import DimRange
 from ..ir.dtypes import DType
 from ..ir.layouts import channels_last, row_major
 from ..ir.operator import NO_ATTRIBUTES, Attributes, Operator
-from ..ir.pointwise import PointwiseProgram
+from ..ir.pointwise import PointwiseProgram, PointwiseStep
 from ..ir.traits import ChannelsLast
 from ..ir.types import TensorType
 from ..target.target import Target
@@ -35,6 +35,7 @@ def problem(
         named there become channels-last, unless they are external, and so do all results.
     :param constants: positions of operands known ahead of time.
     :param externals: positions of operands that the caller gives.
+    :param epilogue: default: the sum of result and ``epilogue_operands``.
     :param epilogue_operands: one of the result's shape takes the result's layout.
     :param result_dtype: where it differs from the first operand's.
     :param sizes: the sizes to choose for, by symbol (default: the largest).
@@ -71,10 +72,18 @@ def problem(
             OperandSpec(names[i], type, constant=i in constants, external=i in externals)
             for i, type in enumerate(types)
         ),
-        epilogue=epilogue or PointwiseProgram(1 + len(extras)),
+        epilogue=epilogue or _sum(1 + len(extras)),
         epilogue_operands=tuple(OperandSpec(f"e{i}", type) for i, type in enumerate(extras)),
         results=results,
         target=target,
         symbols=tuple(sorted(symbols.items())),
         sizes=tuple(sorted(chosen.items())),
     )
+
+
+def _sum(count: int) -> PointwiseProgram:
+    slots = [0, *range(count, 2 * count - 2)]
+    steps = [
+        PointwiseStep("core.add", "{0} + {1}", (slot, i)) for i, slot in enumerate(slots[: count - 1], 1)
+    ]
+    return PointwiseProgram(count, tuple(steps))

@@ -177,7 +177,7 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     # Fitted to an H100: the more blocks on a multiprocessor, the better their phases overlap.
     resident = _resident(problem, tile, patch)
     cycles = (1.5 + 1.0 / resident) * (max(multiply, reads) * 1.15 + bring + store)
-    rounds = ceil(patch.elements / (4 * 8 * 32 * tile.warps)) * patch.chunks  # trips to memory and back
+    rounds = ceil(patch.elements / (4 * 6 * 32 * tile.warps)) * patch.chunks  # trips to memory and back
     latency = 1500 + 900 * rounds + patch.padded_k // 16 * patch.chunks * 60
     busy = ceil(tiles / multiprocessors)
     turn = max(busy * cycles, ceil(busy / resident) * max(latency, cycles))

@@ -29,7 +29,7 @@ class ProductShape:
         transposed = problem.kind == Linear.kind
         n, k = other.shape if transposed else reversed(other.shape)
         m = source.shape[0] if source.rank == 2 else 1
-        return cls(m, n, k, transposed)  # type: ignore[arg-type]
+        return cls(m, n, k, transposed)
 
     @property
     def title(self) -> str:

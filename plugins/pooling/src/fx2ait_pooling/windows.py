@@ -53,9 +53,9 @@ class PoolShape:
             title = f"{attributes}"
         return cls(
             batch=batch,
-            channels=channels,  # type: ignore[arg-type]
-            height=height,  # type: ignore[arg-type]
-            width=width,  # type: ignore[arg-type]
+            channels=channels,
+            height=height,
+            width=width,
             out_height=out_height,
             out_width=out_width,
             rows=rows,

@@ -73,7 +73,7 @@ __device__ __forceinline__ void load_patch(Element* patch, const ImageView<Sourc
     using Vector = detail::Four<Source>;
     constexpr int quads = Columns / 4, items = Channels * Rows * quads;
     constexpr int rounds = (items + Threads - 1) / Threads;
-    constexpr int at_once = rounds < 8 ? rounds : 8;  // loads under way per thread
+    constexpr int at_once = rounds < 6 ? rounds : 6;  // loads under way per thread
 #pragma unroll 1
     for (int first = 0; first < items; first += at_once * Threads) {
       Vector vectors[at_once];

@@ -204,10 +204,10 @@ inline float pow(float x, float y) {
   const float rounded = y_magnitude + 0x1p23f;
   const bool large = y_magnitude >= 0x1p23f;
   const bool integer = large | ((rounded - 0x1p23f) == y_magnitude);
-  const uint32_t parity = detail::float_to_bits(detail::select(large, y_magnitude, rounded)) & 1u;
-  const bool odd = integer & (parity != 0u) & (y_magnitude < 0x1p24f);
-  const uint32_t sign = detail::float_to_bits(x) & detail::kSignBit;
-  result = detail::bits_to_float(detail::float_to_bits(result) | (odd ? sign : 0u));
+  const uint32_t parity = detail::float_to_bits(detail::select(large, y_magnitude, rounded)) << 31;
+  const float odd = detail::bits_to_float(parity & detail::float_to_bits(x));  // -0.0f where the sign stays
+  const float sign = detail::select(integer & (y_magnitude < 0x1p24f), odd, 0.0f);
+  result = detail::bits_to_float(detail::float_to_bits(result) | detail::float_to_bits(sign));
   const bool undefined = (x < 0.0f) & (x > -detail::kInfinity) & !integer & (y == y);
   result = detail::select(undefined, detail::kNaN, result);
   return detail::select((x == 1.0f) | (y == 0.0f), 1.0f, result);

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fx2ait_elementwise.cpu import KERNELS
+from fx2ait_elementwise.cuda import KERNELS as CUDA_KERNELS
 from fx2ait_elementwise.operators import Concat, ConcatAttributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,8 +27,12 @@ from fx2ait_core.testing.launchers import (
     LauncherLibrary,
     cpu_backend,
     cpu_target,
+    cuda_backend,
+    cuda_target,
     dynamic_dim,
     launchers,
+    missing_compiler,
+    retargeted,
     size_of,
 )
 
@@ -40,8 +45,9 @@ def problem(axis, *shapes, layout=None, dtype=F32):
     (result,) = Concat.infer(types, ConcatAttributes(axis))
     specs = tuple(OperandSpec(f"input{i}", type) for i, type in enumerate(types))
     return Problem(
-        Concat.kind, ConcatAttributes(axis), specs, PointwiseProgram(1), (), (replace(result, layout=types[0].layout),),
-        cpu_target(), (("pieces", DimRange(1, 7)),), (("pieces", 2),)
+        Concat.kind, ConcatAttributes(axis), specs, PointwiseProgram(1), (),
+        (replace(result, layout=types[0].layout),), cpu_target(),
+        (("pieces", DimRange(1, 7)),), (("pieces", 2),)
     )  # fmt: skip
 
 
@@ -56,6 +62,8 @@ PROBLEMS = [
     problem(0, (5, PIECES)),
 ]
 ENTRIES = list(itertools.chain.from_iterable(launchers(KERNELS, p) for p in PROBLEMS))
+
+pytestmark = pytest.mark.xdist_group("concat_kernels")  # compile once
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +94,16 @@ def test_declines_say_why():
     external = replace(given_problem.operands[0], external=True)
     changed = replace(given_problem, operands=(external, given_problem.operands[1]))
     assert "is external" in kernel.supports(changed).reason
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_cuda_sources_compile_without_warnings(tmp_path, arch):
+    backend = cuda_backend()
+    if reason := missing_compiler(backend):
+        pytest.skip(reason)
+    target = cuda_target(arch)
+    found = [
+        launchers(CUDA_KERNELS, retargeted(p, target, DType.float16))[0] for p in (PROBLEMS[0], PROBLEMS[5])
+    ]
+    LauncherLibrary(tmp_path, backend, found)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from fx2ait_linear.cpu import KERNELS
+from fx2ait_linear.cuda import KERNELS as CUDA_KERNELS
 from fx2ait_linear.operators import Linear, MatMul
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,17 @@ from fx2ait_core.sdk import (
     Problem,
     tensor_type,
 )
-from fx2ait_core.testing.launchers import LauncherLibrary, cpu_backend, cpu_target, dynamic_dim, launchers
+from fx2ait_core.testing.launchers import (
+    LauncherLibrary,
+    cpu_backend,
+    cpu_target,
+    cuda_backend,
+    cuda_target,
+    dynamic_dim,
+    launchers,
+    missing_compiler,
+    retargeted,
+)
 
 ROWS = dynamic_dim("rows")
 SYMBOLS = (("rows", DimRange(1, 200)),)
@@ -66,6 +78,8 @@ PROBLEMS = [
 ]
 ENTRIES = list(itertools.chain.from_iterable(launchers(KERNELS, p) for p in PROBLEMS))
 
+pytestmark = pytest.mark.xdist_group("linear_kernels")  # compile once
+
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
@@ -105,17 +119,24 @@ def test_products_agree_with_pytorch(library, index, rows, seed, form):
 
 
 def test_declines_say_why():
-    kernel = KERNELS[0]
-    given_problem = PROBLEMS[0]
-    weight = OperandSpec("weight", given_problem.operands[1].type)
-    changed = Problem(
-        given_problem.kind, None, (given_problem.operands[0], weight), given_problem.epilogue,
-        given_problem.epilogue_operands, given_problem.results, given_problem.target
-    )  # fmt: skip
+    kernel, accepted = KERNELS[0], PROBLEMS[0]
+    weight = replace(accepted.operands[1], constant=False)
+    changed = replace(accepted, operands=(accepted.operands[0], weight))
     assert "must be known ahead of time" in kernel.supports(changed).reason
     bias = OperandSpec("bias", tensor_type((1000,), F32), constant=True)
-    changed = Problem(
-        given_problem.kind, None, (*given_problem.operands, bias), PointwiseProgram(1), (),
-        given_problem.results, given_problem.target
-    )  # fmt: skip
+    changed = replace(accepted, operands=(*accepted.operands, bias))
     assert "bias is expected in the epilogue" in kernel.supports(changed).reason
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_cuda_sources_compile_without_warnings(tmp_path, arch):
+    backend = cuda_backend()
+    if reason := missing_compiler(backend):
+        pytest.skip(reason)
+    target = cuda_target(arch)
+    found = [
+        launchers(CUDA_KERNELS, retargeted(p, target, DType.float16))[0]
+        for p in (PROBLEMS[0], PROBLEMS[4], PROBLEMS[7], PROBLEMS[9])
+    ]
+    LauncherLibrary(tmp_path, backend, found)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from fx2ait_pooling.cpu import KERNELS
+from fx2ait_pooling.cuda import KERNELS as CUDA_KERNELS
 from fx2ait_pooling.operators import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -36,12 +38,16 @@ from fx2ait_core.testing.launchers import (
     LauncherLibrary,
     cpu_backend,
     cpu_target,
+    cuda_backend,
+    cuda_target,
     dynamic_dim,
     launchers,
+    missing_compiler,
+    retargeted,
     size_of,
 )
 
-BATCH = dynamic_dim("offset")
+BATCH = dynamic_dim("offset")  # a name that generated code might use itself
 SYMBOLS = (("offset", DimRange(1, 5)),)
 ADD_RELU = PointwiseProgram(
     2, (PointwiseStep("t.add", "{0} + {1}", (0, 1)), PointwiseStep("t.relu", "fx::maximum({0}, 0.0f)", (2,)))
@@ -120,6 +126,8 @@ ENTRIES = list(itertools.chain.from_iterable(
     launchers(KERNELS, problem) for problem in [*MAXIMA, *AVERAGES, *ADAPTIVE, *MEANS]
 ))  # fmt: skip
 
+pytestmark = pytest.mark.xdist_group("pooling_kernels")  # compile once
+
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
@@ -178,9 +186,20 @@ def test_declines_say_why():
     kernel = next(k for k in KERNELS if k.operator == MaxPool2d.kind)
     problem = MAXIMA[0]
     nchw = tensor_type(problem.operands[0].type.shape, DType.float32)
-    moved = Problem(
-        problem.kind, problem.attributes, (OperandSpec("input", nchw),), problem.epilogue, (), problem.results,
-        problem.target, SYMBOLS
-    )  # fmt: skip
+    moved = replace(problem, operands=(OperandSpec("input", nchw),))
     reason = kernel.supports(moved)
     assert reason is not None and "must be channels_last" in reason.reason
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_cuda_sources_compile_without_warnings(tmp_path, arch):
+    backend = cuda_backend()
+    if reason := missing_compiler(backend):
+        pytest.skip(reason)
+    target = cuda_target(arch)
+    found = [
+        launchers(CUDA_KERNELS, retargeted(p, target, DType.float16))[0]
+        for p in (MAXIMA[1], MAXIMA[3], AVERAGES[0], ADAPTIVE[0], MEANS[2], MEANS[6])
+    ]
+    LauncherLibrary(tmp_path, backend, found)
