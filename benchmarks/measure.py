@@ -61,13 +61,22 @@ def wanted(target: str, description: str, models: str, batches: str, rounds: int
 
 
 def measure(wish: Wanted) -> int:
-    """Measure every model, write a record and a log for each; the number of models that failed."""
+    """Measure every model, write a record and a summary for each; the number of models that failed."""
+    from fx2ait_core.errors import Fx2aitError  # noqa: PLC0415  # the checkout must be on the path first
+
     wish.out.mkdir(parents=True, exist_ok=True)
-    return sum(not _measure_model(name, wish) for name in wish.models)
+    failed = 0
+    for name in wish.models:
+        try:
+            failed += not _measure_model(name, wish)
+        except Fx2aitError as error:
+            print(f"{name} FAILED: {error}", file=sys.stderr)
+            failed += 1
+    return failed
 
 
 def _measure_model(name: str, wish: Wanted) -> bool:
-    from rich.console import Console  # noqa: PLC0415  # the checkout must be on the path first
+    from rich.console import Console  # noqa: PLC0415
 
     import fx2ait_core as fx2ait  # noqa: PLC0415
     from fx2ait_core.bench.rivals import usual_rivals  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Pointwise programs, copies and conversions on the CPU against NumPy and PyTorch."""
+"""Pointwise programs, copies and conversions on the CPU against NumPy; their CUDA sources compile."""
 
 from __future__ import annotations
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fx2ait_core
 import numpy as np
 from fx2ait_conv.operators import Conv2d, Conv2dAttributes
+from sympy import Symbol
+
+import fx2ait_core
 from fx2ait_core.sdk import (
     DimRange,
     DType,
@@ -25,7 +27,6 @@ from fx2ait_core.sdk import (
     channels_last,
     tensor_type,
 )
-from sympy import Symbol
 
 CORE = Path(fx2ait_core.__file__).parent
 INCLUDES = (CORE / "emit/include", CORE / "target/cpu/include")
@@ -116,8 +117,10 @@ class Compiled:
         """``source`` has logical shape NCHW; the result is channels-last in memory, logically NCHW."""
         return self.prepare(source, weight, epilogue_operands)()
 
-    def prepare(self, source: np.ndarray, weight: np.ndarray, epilogue_operands: Sequence[np.ndarray] = ()) -> Any:
-        """A function without arguments that runs the kernel and returns its result, the same array each time."""
+    def prepare(
+        self, source: np.ndarray, weight: np.ndarray, epilogue_operands: Sequence[np.ndarray] = ()
+    ) -> Any:
+        """A function that runs the kernel and returns its result, the same array each time."""
         batch = source.shape[0]
         external = self.problem.operands[0].external
         if not external:
@@ -209,7 +212,7 @@ def compile_kernels(
 def _finish(process: subprocess.Popen[str]) -> None:
     _, errors = process.communicate()
     if process.returncode:
-        raise AssertionError(f"{' '.join(map(str, process.args))}\n{errors[:4000]}")
+        raise AssertionError(f"{process.args!r}\n{errors[:4000]}")
 
 
 _WRAPPER_HEAD = """
@@ -225,14 +228,15 @@ def _wrapper(name: str, problem: Problem) -> str:
     external = problem.operands[0].external
     source = "const fx2ait::ExternalTensor&" if external else "const float*"
     count = len(problem.epilogue_operands)
-    parameters = ["float*", source, *["const float*"] * (1 + count), "void*", "int64_t", "fx2ait::ThreadPool&"]
+    parameters = ["float*", source, *["const float*"] * (1 + count)]
+    parameters += ["void*", "int64_t", "fx2ait::ThreadPool&"]
     arguments = ["static_cast<float*>(p[0])", "input" if external else "static_cast<const float*>(p[1])"]
     arguments += [f"static_cast<const float*>(p[{2 + i}])" for i in range(1 + count)]
     arguments += ["workspace", "batch", "*static_cast<fx2ait::ThreadPool*>(pool)"]
     return f"""
 void {name}({", ".join(parameters)});
-extern "C" int call_{name}(void** p, const int64_t* strides, int dtype, void* workspace, int64_t batch, void* pool,
-                           char* error) {{
+extern "C" int call_{name}(void** p, const int64_t* strides, int dtype, void* workspace, int64_t batch,
+                           void* pool, char* error) {{
   [[maybe_unused]] fx2ait::ExternalTensor input{{p[1], static_cast<fx2ait::DType>(dtype), {{}}}};
   for (int i = 0; i < 4; ++i) input.strides[i] = strides[i];
   try {{

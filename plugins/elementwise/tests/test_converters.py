@@ -68,7 +68,7 @@ class Evaluator:
 
     def __init__(self, graphs: list[RecordedCall], folder: Any) -> None:
         self.positions: dict[int, int] = {}
-        cases = []
+        cases: list[ScalarCase] = []
         for recorded in graphs:
             for operator in recorded.operators:
                 mine = [e for e in EXPRESSIONS if e.operator is type(operator)]

@@ -136,7 +136,8 @@ class _Assigner:
 
 def _stores_any_dtype(producer: Operator) -> bool:
     """Kernels that compute in float32 round to whatever the result is; others move elements as they are."""
-    return isinstance(producer, FusedPointwise) or producer.trait(Epilogue) is not None
+    computes = producer.trait(Epilogue) is not None or producer.trait(RowMajor) is not None
+    return isinstance(producer, FusedPointwise) or computes
 
 
 def finish_outputs(graph: Graph, context: PassContext) -> None:

@@ -1,10 +1,11 @@
 """Channel shuffle: an operator, its converter, and one kernel per target."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fx2ait_core.sdk import (
     Attributes,
+    Call,
     Candidate,
     ChannelsLast,
     Converter,
@@ -55,7 +56,7 @@ class ChannelShuffle(Operator):
         return (tensor_type(source.shape, source.dtype),)
 
 
-def _supports_call(call) -> Decline | None:
+def _supports_call(call: Call) -> Decline | None:
     if not call["self"].type.dtype.is_floating:
         return Decline(f"only floating point is shuffled, not {call['self'].type.dtype}")
     try:
@@ -96,11 +97,16 @@ def _candidates(problem: Problem) -> list[Candidate]:
     return [Candidate(ThreadsConfig(threads), 2 + moved_bytes / bytes_per_us) for threads in sizes]
 
 
+def _groups(problem: Problem) -> int:
+    assert isinstance(problem.attributes, ChannelShuffleAttributes)
+    return problem.attributes.groups
+
+
 def _label(problem: Problem, config: ThreadsConfig) -> str:
-    return f"channel_shuffle_{problem.result.shape[1]}_groups{problem.attributes.groups}"
+    return f"channel_shuffle_{problem.result.shape[1]}_groups{_groups(problem)}"
 
 
-def _emitter(template: str):
+def _emitter(template: str) -> Callable[[str, Problem, ThreadsConfig], KernelSource]:
     def emit(name: str, problem: Problem, config: ThreadsConfig) -> KernelSource:
         text = TEMPLATES.kernel(
             template,
@@ -108,7 +114,7 @@ def _emitter(template: str):
             problem,
             input_type=c_type(problem.operands[0].type, problem),
             channels=problem.result.shape[1],
-            groups=problem.attributes.groups,
+            groups=_groups(problem),
             pixels=element_count((problem.result.shape[0], *problem.result.shape[2:])),
             threads=config.threads,
         )

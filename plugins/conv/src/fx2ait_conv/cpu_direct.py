@@ -76,7 +76,7 @@ def configurations(problem: Problem, machine: Machine) -> Iterator[DirectConfig]
 
 def tile_shapes(g: Geometry, machine: Machine, vectors: int) -> set[tuple[int, int]]:
     """Rows and columns of tiles that use the registers well."""
-    most = max(p for p in range(1, machine.registers) if machine.fits(p, vectors) or p == 1)
+    most = machine.most_pixels(vectors)
     shapes = set()
     if g.result_width <= most:
         rows = min(most // g.result_width, g.result_height)

@@ -34,12 +34,17 @@ class Geometry:
         _, results, result_height, result_width = problem.result.shape
         kernel_height, kernel_width = weight.type.shape[2:]
         return cls(
-            *map(int, (channels, height, width, results, result_height, result_width)),
-            (int(kernel_height), int(kernel_width)),
-            attributes.stride,
-            attributes.padding,
-            attributes.dilation,
-            attributes.groups,
+            channels=int(channels),
+            height=int(height),
+            width=int(width),
+            results=int(results),
+            result_height=int(result_height),
+            result_width=int(result_width),
+            kernel=(int(kernel_height), int(kernel_width)),
+            stride=attributes.stride,
+            padding=attributes.padding,
+            dilation=attributes.dilation,
+            groups=attributes.groups,
         )
 
     @property
@@ -78,7 +83,8 @@ class Geometry:
         return (rows - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
 
     def __str__(self) -> str:
-        text = f"{self.channels}x{self.height}x{self.width} to {self.results}x{self.result_height}x{self.result_width}"
+        text = f"{self.channels}x{self.height}x{self.width}"
+        text += f" to {self.results}x{self.result_height}x{self.result_width}"
         text += f", kernel {self.kernel[0]}x{self.kernel[1]}, stride {self.stride}, padding {self.padding}"
         return f"Convolution of {text}, dilation {self.dilation}, groups {self.groups}."
 

@@ -90,7 +90,7 @@ def estimate(problem: Problem, config: LanewiseConfig, machine: Machine) -> floa
 
 
 def pack_weight(array: np.ndarray, block: int) -> np.ndarray:
-    """``[O, I/g, kh, kw]`` to ``[block][kh][kw][I/g][lanes of the block]`` in float32, filled up with zeros."""
+    """``[O, I/g, kh, kw]`` to ``[block][kh][kw][I/g][lanes of the block]`` float32, zero-filled."""
     results = array.shape[0]
     padded = np.zeros((ceil(results / block) * block, *array.shape[1:]), dtype=np.float32)
     padded[:results] = array

@@ -30,7 +30,7 @@ class Machine:
     @classmethod
     def of(cls, target: Target) -> Machine:
         width = int(target["vector_bytes"]) // 4
-        registers = 32 if width == 16 or not _is_x86(target) else 16
+        registers = 32 if width == 16 or target.has("neon") or target.has("asimd") else 16
         return cls(width, registers, int(target["threads"]), int(target["l1_bytes"]), int(target["l2_bytes"]))
 
     def step_cycles(self, pixels: int, vectors: int) -> float:
@@ -39,8 +39,9 @@ class Machine:
         loads = vectors + pixels
         return max(multiplies / FMA_PER_CYCLE, loads / LOADS_PER_CYCLE, FMA_LATENCY)
 
-    def fits(self, pixels: int, vectors: int) -> bool:
-        return pixels * vectors + vectors + 1 <= self.registers
+    def most_pixels(self, vectors: int) -> int:
+        """Pixels of the largest register tile: sums, one step's weights and a broadcast input."""
+        return max(1, (self.registers - vectors - 1) // vectors)
 
     def share(self, items: int) -> float:
         """Items that the busiest thread works on, of ``items`` equal ones."""
@@ -48,7 +49,3 @@ class Machine:
 
     def microseconds(self, cycles: float) -> float:
         return cycles / (CLOCK_GHZ * 1e3)
-
-
-def _is_x86(target: Target) -> bool:
-    return any(target.has(feature) for feature in ("sse2", "avx", "avx2", "fma"))

@@ -1,13 +1,15 @@
 """``conv2d_winograd``: 3x3 convolutions of stride 1 on the CPU with 2.25 or 4 times fewer products.
 
-In float32 its relative error is about 1e-6 for tiles of 4x4 results and 3e-7 for 2x2, against
-2e-7 to 8e-7 of the direct convolution.
+In float32 its relative L2 error against float64 was measured at 1.0e-6 to 2.4e-6 for tiles of 4x4
+results and 1.5e-7 to 4.6e-7 for 2x2 (64 to 512 channels), beside 3e-7 to 8e-7 of the direct
+convolution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import ceil
 
 import numpy as np
@@ -21,6 +23,7 @@ TEMPLATES = Templates("fx2ait_conv")
 HEADERS = ("cpu/winograd.h", "cpu/winograd_transform.h", "cpu/register_tile.h")
 MAX_CANDIDATES = 6
 MIN_CHANNELS = 16
+TILES_AT_ONCE = (16, 28, 56, 112, 224, 448)
 
 # The weight transforms G of F(2, 3) and F(4, 3): transformed = G g Gᵀ.
 WEIGHT_TRANSFORMS = {
@@ -105,18 +108,13 @@ def configurations(problem: Problem, machine: Machine) -> Iterator[WinogradConfi
         tiles = batch * image_tiles(g, result_tile)
         for vectors in range(1, min(4, vectors_all) + 1):
             total_blocks = ceil(vectors_all / vectors)
-            most = max(rows for rows in range(1, machine.registers) if machine.fits(rows, vectors) or rows == 1)
+            most = machine.most_pixels(vectors)
             for rows in range(max(1, most // 2), most + 1):
-                for at_once in sorted({min(ceil(tiles / rows), max(1, goal // rows)) * rows for goal in TILES_AT_ONCE}):
-                    for parts in (1, 2, 4, 8):
-                        if parts <= total_blocks:
-                            for shared in (False, True):
-                                yield WinogradConfig(
-                                    result_tile, rows, vectors, at_once, ceil(total_blocks / parts), shared
-                                )
-
-
-TILES_AT_ONCE = (16, 28, 56, 112, 224, 448)
+                counts = {min(ceil(tiles / rows), max(1, goal // rows)) * rows for goal in TILES_AT_ONCE}
+                parts = [count for count in (1, 2, 4, 8) if count <= total_blocks]
+                for at_once, count, shared in product(sorted(counts), parts, (False, True)):
+                    chunk = ceil(total_blocks / count)
+                    yield WinogradConfig(result_tile, rows, vectors, at_once, chunk, shared)
 
 
 def estimate(problem: Problem, config: WinogradConfig, machine: Machine) -> float:
@@ -156,7 +154,7 @@ def estimate(problem: Problem, config: WinogradConfig, machine: Machine) -> floa
 
 
 def pack_weight(array: np.ndarray, result_tile: int, block: int) -> np.ndarray:
-    """``[O, I, 3, 3]`` to ``[position][block][I][channels of the block]`` in float32, transformed in float64."""
+    """``[O, I, 3, 3]`` to ``[position][block][I][channels of the block]``: float64 inside, float32 out."""
     transform = WEIGHT_TRANSFORMS[result_tile]
     results, channels = array.shape[:2]
     padded = ceil(results / block) * block

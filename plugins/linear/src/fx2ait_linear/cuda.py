@@ -153,7 +153,8 @@ def _gemv_candidates(problem: Problem) -> list[Candidate]:
             steps = -(-shape.k * itemsize // (512 * splits))
             blocks = shape.n * splits / 4 * passes
             waves = max(1.0, blocks / (problem.target["multiprocessors"] * 12))
-            time = LAUNCH_US + waves * (0.6 + steps * (0.06 + 0.02 * taken)) + _memory_us(problem)
+            working = waves * (0.6 + steps * (0.06 + 0.02 * taken))
+            time = LAUNCH_US + max(working, _memory_us(problem))
             found.append(Candidate(GemvConfig(taken, splits), time))
     return sorted(found, key=lambda candidate: candidate.estimate_us)[:MOST_CANDIDATES]
 
