@@ -11,6 +11,7 @@ import torch
 
 from ..errors import EngineInputError
 from .accuracy import Reference, compare, converted, tensors
+from .contention import ACCEPTED, ContentionMeter
 from .environment import Environment, environment
 from .rivals import Rival, forget_compiled, usual_rivals
 from .samples import described, dynamic_ranges, random_inputs
@@ -41,7 +42,11 @@ class BenchmarkRow:
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """Rows by batch, the engine first; ``notes`` tell of rivals that could not run."""
+    """Rows by batch, the engine first; ``notes`` tell of rivals that could not run, and of a busy machine.
+
+    ``contention`` is the share of the time in which this process waited for a processor that others
+    held, the worst of all batches; None where the system does not tell.
+    """
 
     name: str
     target: str
@@ -51,6 +56,7 @@ class BenchmarkReport:
     environment: Environment
     rows: tuple[BenchmarkRow, ...]
     notes: tuple[str, ...] = ()
+    contention: float | None = None
 
     def row(self, batch: int, path: str) -> BenchmarkRow | None:
         return next((row for row in self.rows if (row.batch, row.path) == (batch, path)), None)
@@ -96,6 +102,7 @@ def benchmark(
     reference = Reference(model, device)
     rows: list[BenchmarkRow] = []
     notes: dict[str, None] = {}
+    shares: list[float] = []
     if progress:
         progress.stage("benchmark")
     with _threads(threads):
@@ -103,7 +110,10 @@ def benchmark(
             if progress:
                 progress.units(done, len(batches), f"batch {batch}")
             given = converted(_inputs(manifest, batch), engine_precision(manifest), device)
-            rows += _rows(engine, model, rivals, reference, given, batch, rounds, notes)
+            meter = ContentionMeter()
+            rows += _rows(engine, model, rivals, reference, given, batch, rounds, notes, meter)
+            if (share := meter.share) is not None:
+                shares.append(share)
         surroundings = environment(device, manifest)  # here, where clocks and threads are the measured ones
     if progress:
         progress.units(len(batches), len(batches), "done")
@@ -115,7 +125,18 @@ def benchmark(
         rounds=rounds,
         environment=surroundings,
         rows=tuple(rows),
-        notes=tuple(notes),
+        notes=(*notes, *_busy_note(max(shares, default=0.0))),
+        contention=max(shares, default=None),
+    )
+
+
+def _busy_note(share: float) -> tuple[str, ...]:
+    if share <= ACCEPTED:
+        return ()
+    return (
+        f"the machine was busy: this process waited for a processor {share:.0%} of its time, which slows "
+        "the paths unequally (PyTorch's threads most); do not trust these ratios, measure again when it "
+        "is quiet",
     )
 
 
@@ -128,6 +149,7 @@ def _rows(
     batch: int,
     rounds: int,
     notes: dict[str, None],
+    meter: ContentionMeter,
 ) -> list[BenchmarkRow]:
     device = given[0].device
     if any(rival.compile_mode for rival in rivals):
@@ -147,6 +169,7 @@ def _rows(
             errors[key] = compare([t[:checked] for t in tensors(path.call())], expected).relative_l2
     named = {f"{path} {detail}": timed for (path, detail), timed in paths.items()}
     keys = dict(zip(named, paths, strict=True))
+    meter.start()  # compiling the rivals is not what is measured
     best: dict[str, tuple[Timing, tuple[str, str]]] = {}
     for name, timing in interleaved(named, device, rounds).items():
         key = keys[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
+from rich.markup import escape
 
 from ..errors import SettingsError
 from ..report.columns import benchmark_cells
@@ -103,7 +104,7 @@ def benchmark_json(report: BenchmarkReport) -> dict[str, Any]:
 
 def benchmark_output(report: BenchmarkReport) -> list[RenderableType]:
     """The table, then what could not be measured."""
-    return [table(benchmark_cells(report)), *(f"[yellow]note:[/] {note}" for note in report.notes)]
+    return [table(benchmark_cells(report)), *(f"[yellow]note:[/] {escape(note)}" for note in report.notes)]
 
 
 def write_files(report: BenchmarkReport, options: BenchmarkOptions) -> None:

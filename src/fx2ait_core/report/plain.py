@@ -55,6 +55,7 @@ def benchmark_record(report: Any, command: str) -> dict[str, Any]:
         "commit": surroundings["commit"],
         "command": command,
         "rounds": report.rounds,
+        "contention": report.contention,
         "notes": plain(report.notes),
         "rows": plain(report.rows),
     }

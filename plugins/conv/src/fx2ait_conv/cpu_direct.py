@@ -109,7 +109,8 @@ def estimate(problem: Problem, config: DirectConfig, machine: Machine) -> float:
             count = row_tiles * column_tiles
             tiles += count
             step = machine.step_cycles(rows * columns, config.tile_vectors)
-            compute += count * (g.taps * step + 3 * rows * columns * config.tile_vectors + 20)
+            runs = g.kernel[0] if g.groups == 1 and g.dilation[1] == 1 else g.kernel[0] * g.kernel[1]
+            compute += count * (g.taps * step + 3 * rows * columns * config.tile_vectors + 12 * runs + 20)
     compute *= config.item_blocks * images
     tiles *= images
     resident = block_bytes <= machine.l1_bytes // 2
@@ -122,6 +123,10 @@ def estimate(problem: Problem, config: DirectConfig, machine: Machine) -> float:
     packing *= min(chunks, machine.threads) / chunks
     if strip_bytes + block_bytes > machine.l2_bytes * 0.8:
         traffic += config.item_blocks * strip_bytes / MEMORY_BYTES_PER_CYCLE
+    result_bytes = images * config.strip_rows * g.result_width * (block_bytes // g.taps) * config.item_blocks
+    if config.item_blocks > 1 and result_bytes > machine.l2_bytes // 4:
+        # Each block writes its channels of pixels that left the cache since the block before.
+        traffic += result_bytes / MEMORY_BYTES_PER_CYCLE
     return LOOP_START_US + machine.microseconds(machine.share(items) * (compute + traffic + packing))
 
 
