@@ -67,8 +67,8 @@ class Policy:
     :param rounds: measurements of such candidates in all; their median decides.
     """
 
-    within: float = 1.3
-    at_most: int = 4
+    within: float = 1.15
+    at_most: int = 3
     close: float = 0.03
     rounds: int = 3
 
