@@ -10,7 +10,7 @@ import pytest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     needs_gpu = [item for item in items if item.get_closest_marker("cuda")]
     if needs_gpu:
-        import torch
+        import torch  # noqa: PLC0415  (only where it matters)
 
         if not torch.cuda.is_available():
             for item in needs_gpu:

@@ -179,7 +179,9 @@ def emit_only(
     return emit(plan_graph(graph, machine, tune_batches, False, settings, progress), machine.backend)
 
 
-def choose_machine(target: str | None, arch: str | None, precision: str | None, settings: Settings) -> Machine:
+def choose_machine(
+    target: str | None, arch: str | None, precision: str | None, settings: Settings
+) -> Machine:
     """Load the plugins and settle what to compile for; parameters as for :func:`compile`."""
     plugins = load_plugins(settings, [builtin])
     backend = choose_backend(plugins, target, arch, settings)
@@ -199,9 +201,7 @@ def capture_model(
     progress.stage("capture")
     examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     symbols, dynamic = _dynamic(dynamic_batch, examples)
-    captured = capture(
-        model, examples, dynamic=dynamic, symbols=symbols, input_names=input_names, name=name
-    )
+    captured = capture(model, examples, dynamic=dynamic, symbols=symbols, input_names=input_names, name=name)
     normalize(captured.graph)
     return captured
 

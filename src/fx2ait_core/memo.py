@@ -73,7 +73,7 @@ def compilation_key(
         total.update(f"\0{text}".encode())
     for name, constant in captured.constants.items():
         total.update(f"\0{name}\0{constant.type}\0".encode())
-        total.update(memoryview(constant.array.reshape(-1).view("uint8")) if constant.array.size else b"")
+        total.update(constant.array.tobytes())
     figures = sorted((name, str(value)) for name, value in target.properties.items())
     parts = [target.name, target.arch, target.device, sorted(target.features), figures, identity, options]
     parts += [(name, package_digest(name)) for name in sorted({*packages, "fx2ait_core"})]

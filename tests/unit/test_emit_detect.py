@@ -13,9 +13,9 @@ from fx2ait_core.target.cpu import CpuBackend
 from fx2ait_core.target.cpu import backend as cpu_backend
 from fx2ait_core.target.cpu.processor import Processor, read_processor
 from fx2ait_core.target.cuda import CudaBackend
-from fx2ait_core.target.target import Target
 from fx2ait_core.target.cuda import backend as cuda_backend
 from fx2ait_core.target.cuda.driver import Device, NoDevice, first_device
+from fx2ait_core.target.target import Target
 
 V3 = "pni ssse3 sse4_1 sse4_2 popcnt avx avx2 fma f16c bmi1 bmi2"
 V4 = f"{V3} avx512f avx512bw avx512cd avx512dq avx512vl"

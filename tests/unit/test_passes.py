@@ -185,7 +185,7 @@ def test_attributes_become_literals_and_the_target_s_own_expression_wins(target:
 
 def test_an_operator_without_expression_is_named() -> None:
     b = Builder()
-    with pytest.raises(KernelError, match="expression of test.nothing for target machine"):
+    with pytest.raises(KernelError, match=r"expression of test.nothing for target machine"):
         b.run(b.add(pointwise_operator("test.nothing"), b.input))
 
 

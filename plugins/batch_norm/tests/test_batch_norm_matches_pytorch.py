@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import fx2ait_core as fx2ait
 from fx2ait_core.testing.matching import TARGETS, Case, assert_matches_pytorch
 
 
@@ -70,8 +71,6 @@ def test_a_folded_norm_leaves_no_trace() -> None:
 def test_the_model_is_handed_back_as_it_was() -> None:
     module = nn.Sequential(nn.Conv2d(8, 16, 3), norm(16)).train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    from fx2ait_core import compile
-
-    compile(module, torch.randn(2, 8, 6, 6), target="cpu", tune=False)
+    fx2ait.compile(module, torch.randn(2, 8, 6, 6), target="cpu", tune=False)
     assert module.training and module[1].training
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())

@@ -14,10 +14,10 @@ from fx2ait_core.testing.matching import TARGETS, Case, assert_matches_pytorch
 Function = Callable[..., torch.Tensor]
 
 UNARY: list[Function] = [
-    lambda x: torch.exp(x),
+    torch.exp,
     lambda x: torch.sqrt(torch.abs(x)),
     lambda x: -x,
-    lambda x: torch.abs(x),
+    torch.abs,
     lambda x: x**2,
     lambda x: x**3.0,
     lambda x: torch.abs(x) ** 0.5,
@@ -36,8 +36,8 @@ BINARY: list[Function] = [
     lambda x, y: x - y,
     lambda x, y: x * y,
     lambda x, y: x / (torch.abs(y) + 1.0),
-    lambda x, y: torch.maximum(x, y),
-    lambda x, y: torch.minimum(x, y),
+    torch.maximum,
+    torch.minimum,
     lambda x, y: torch.add(x, y, alpha=0.5),
     lambda x, y: torch.sub(x, y, alpha=-2),
     lambda x, y: torch.pow(torch.abs(x) + 0.5, y),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import enum
 
 import ml_dtypes
@@ -25,7 +26,7 @@ class DType(enum.Enum):
         return int(self.numpy.itemsize)
 
     @property
-    def is_floating(self) -> bool:
+    def is_floating(self) -> builtins.bool:
         return self in _FLOATING
 
     @property

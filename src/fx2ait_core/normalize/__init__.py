@@ -53,6 +53,7 @@ def _is_identity(node: torch.fx.Node, name: str) -> bool:
         position = _RANDOM_WHEN_TRAINING[name]
         return len(node.args) > position and node.args[position] is False
     if name.startswith(("aten.to.", "aten._to_copy.")):
+        assert isinstance(node.args[0], torch.fx.Node)
         source, result = node.args[0].meta["val"], node.meta["val"]
         return bool(source.dtype == result.dtype and source.device == result.device)
     return False

@@ -60,7 +60,7 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
         if node not in values:
             constant = captured.constants.get(node.name) if node.op == "placeholder" else None
             values[node] = constant or placeholder_value(node, captured.symbol_names)
-        return values[node]  # type: ignore[no-any-return]
+        return values[node]
 
     for node in captured.graph.nodes:
         if node.op != "call_function" or is_symbolic(node) or node.target is operator.getitem:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..build.compile_cache import CompileCache, disk_errors
 from ..errors import ArtifactError, Fx2aitError
@@ -23,7 +23,18 @@ SOURCES = "sources/"
 Detect = Callable[[str, str | None], Target]
 
 
-def save(engine: Engine, path: Path) -> Path:
+class Saveable(Protocol):
+    """What a file needs of an engine; a library for another machine has it too."""
+
+    @property
+    def library_path(self) -> Path: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+    @property
+    def source_directory(self) -> Path | None: ...
+
+
+def save(engine: Saveable, path: Path) -> Path:
     """Write ``engine`` to ``path``, whole or not at all, and return the path.
 
     The weights lie inside the library as a safetensors image; the manifest gives its offset and
