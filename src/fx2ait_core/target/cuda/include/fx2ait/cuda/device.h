@@ -197,8 +197,10 @@ class Device {
     return status != cudaStreamCaptureStatusNone;
   }
 
-  /// Distinguishes streams for the life of the process; handles may be used again.
+  /// Distinguishes streams for the life of the process; handles may be used again. A stream that is being
+  /// captured may not be asked, and is 0: its runs are ordered by the graph that they end in.
   std::uint64_t identity(AITemplateStreamHandle stream) const {
+    if (is_capturing(stream)) return 0;
     unsigned long long id = 0;
     FX2AIT_CUDA_CHECK(cudaStreamGetId(native(stream), &id));
     return id;
