@@ -26,7 +26,7 @@ types: $(SETUP)
 
 # The last line that this prints is pytest's summary.
 unit: $(SETUP)
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests plugins model_zoo examples
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests plugins model_zoo examples
 
 # A GPU without nvcc gets the compiler from PyPI, by the `cuda` extra.
 $(SETUP): requirements.txt $(PROJECTS)

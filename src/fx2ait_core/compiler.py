@@ -38,10 +38,12 @@ from .settings import Settings
 from .target.backend import Backend
 from .target.target import Target
 from .tune.cache import TuningCache
-from .tune.offers import Choice, Offer
+from .tune.offers import Choice, Offer, Policy
 from .tune.selection import select_all
 
 PRECISIONS = {"fp32": DType.float32, "fp16": DType.float16, "bf16": DType.bfloat16}
+TUNING = Policy(within=1.15, at_most=3)
+"""Kernels estimate well enough that what lies further behind hardly ever wins; compiling it takes longest."""
 
 
 class Progress(Protocol):
@@ -234,7 +236,7 @@ def plan_graph(
     with TuningCache.open(settings.cache_dir) as cache:
 
         def select(requests: Sequence[tuple[Problem, Sequence[Offer]]]) -> Sequence[Choice]:
-            return select_all(requests, measure, cache, device)
+            return select_all(requests, measure, cache, device, TUNING)
 
         return plan(
             graph,

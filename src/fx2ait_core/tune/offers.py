@@ -67,8 +67,8 @@ class Policy:
     :param rounds: measurements of such candidates in all; their median decides.
     """
 
-    within: float = 1.15
-    at_most: int = 3
+    within: float = 3.0
+    at_most: int = 12
     close: float = 0.03
     rounds: int = 3
 
