@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -31,6 +31,7 @@ from .partition import partition
 from .passes.pipeline import run_passes
 from .plan.plan import Plan
 from .plan.planner import plan
+from .report.progress import ProgressListener, SilentProgress
 from .runtime import artifact
 from .runtime.engine import Engine
 from .runtime.measure import measurer, tuning_device
@@ -44,21 +45,6 @@ from .tune.selection import select_all
 PRECISIONS = {"fp32": DType.float32, "fp16": DType.float16, "bf16": DType.bfloat16}
 TUNING = Policy(within=1.15, at_most=3)
 """Kernels estimate well enough that what lies further behind hardly ever wins; compiling it takes longest."""
-
-
-class Progress(Protocol):
-    """What the compiler tells: the stage it enters, and how many of the stage's units are done."""
-
-    def stage(self, name: str) -> None: ...
-    def units(self, done: int, total: int, label: str) -> None: ...
-
-
-class _Silent:
-    def stage(self, name: str) -> None:
-        pass
-
-    def units(self, done: int, total: int, label: str) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -99,7 +85,7 @@ def compile(
     no_plugins: Sequence[str] = (),
     dump_ir: Path | None = None,
     settings: Settings | None = None,
-    progress: Progress | None = None,
+    progress: ProgressListener | None = None,
 ) -> Engine | CompiledLibrary:
     """Compile ``model`` ahead of time and return an engine that is called like it.
 
@@ -119,7 +105,7 @@ def compile(
     The model is left as it was. Raises a :class:`~fx2ait_core.errors.Fx2aitError` that says what
     cannot be compiled and why.
     """
-    settings, progress = _settings(settings, no_plugins), progress or _Silent()
+    settings, progress = _settings(settings, no_plugins), progress or SilentProgress()
     machine = choose_machine(target, arch, precision, settings)
     captured = capture_model(model, example_inputs, dynamic_batch, input_names, name, progress)
     runs_here = machine.backend.runs_here(machine.target, settings) is None
@@ -149,7 +135,7 @@ def _loaded(
     sources: Path | None,
     runs_here: bool,
     settings: Settings,
-    progress: Progress,
+    progress: ProgressListener,
 ) -> Engine | CompiledLibrary:
     if not runs_here:
         return CompiledLibrary(library, manifest, sources)
@@ -171,10 +157,10 @@ def emit_only(
     no_plugins: Sequence[str] = (),
     dump_ir: Path | None = None,
     settings: Settings | None = None,
-    progress: Progress | None = None,
+    progress: ProgressListener | None = None,
 ) -> SourceTree:
     """The source tree alone, kernels chosen without measuring; parameters as for :func:`compile`."""
-    settings, progress = _settings(settings, no_plugins), progress or _Silent()
+    settings, progress = _settings(settings, no_plugins), progress or SilentProgress()
     machine = choose_machine(target, arch, precision, settings)
     captured = capture_model(model, example_inputs, dynamic_batch, input_names, name, progress)
     graph = lower_program(captured, machine, dump_ir, progress)
@@ -197,7 +183,7 @@ def capture_model(
     dynamic_batch: tuple[int, int] | None,
     input_names: Sequence[str] | None,
     name: str | None,
-    progress: Progress,
+    progress: ProgressListener,
 ) -> CapturedProgram:
     """Capture and normalize; parameters as for :func:`compile`."""
     progress.stage("capture")
@@ -209,7 +195,7 @@ def capture_model(
 
 
 def lower_program(
-    captured: CapturedProgram, machine: Machine, dump_ir: Path | None, progress: Progress
+    captured: CapturedProgram, machine: Machine, dump_ir: Path | None, progress: ProgressListener
 ) -> Graph:
     """Partition, lower and optimize."""
     registry = machine.plugins.registry
@@ -226,7 +212,7 @@ def plan_graph(
     tune_batches: Sequence[int],
     measured: bool,
     settings: Settings,
-    progress: Progress,
+    progress: ProgressListener,
 ) -> Plan:
     """Choose kernels, by measurement or by estimate, and place everything in memory."""
     progress.stage("tune" if measured else "plan")
@@ -249,7 +235,7 @@ def plan_graph(
         )
 
 
-def _unit_reporter(progress: Progress) -> Callable[[BuildProgress], None]:
+def _unit_reporter(progress: ProgressListener) -> Callable[[BuildProgress], None]:
     return lambda state: progress.units(state.done, state.total, state.unit)
 
 
