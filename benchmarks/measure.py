@@ -132,7 +132,7 @@ def _measure_model(name: str, wish: Wanted) -> bool:
         "verification": plain(verification),
         "memory": plain(engine.manifest["memory"]),
     }
-    stem = f"{_slug(report.environment.card)}-{name}"
+    stem = f"{slug(report.environment.card)}-{name}"
     (wish.out / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
     text = "\n".join(
         [
@@ -154,5 +154,6 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _slug(card: str) -> str:
+def slug(card: str) -> str:
+    """The card's name as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", card.lower().replace("(r)", "").replace("nvidia", "")).strip("-")
