@@ -4,7 +4,8 @@
     python benchmarks/sanitize.py --list [--arch sm_90a]    # which kernels the models use; needs no GPU
 
 Compiles small models which together use every kernel that the installed plugins bring for CUDA (one that
-is not used is a failure), checks their answers against PyTorch, and runs them under each tool. Writes
+is not used is a failure), checks their answers against PyTorch, and runs them under each tool; each tool
+must also notice the fault that planted_faults.cu has for it. Writes
 DIR/<card>-sanitizer.json: per tool the sanitizer's summary line and the answers compared; per kernel
 family how many were watched; the whole logs lie in DIR/<card>-sanitizer-<tool>.log.
 """
@@ -187,6 +188,16 @@ def prepare(folder: Path) -> Counter[str]:
     return used
 
 
+def notices(tool: str, folder: Path) -> bool:
+    """A negative control: whether the tool reports the fault that is planted for it."""
+    program = folder / "planted_faults"
+    if not program.exists():
+        source = SCRIPT.with_name("planted_faults.cu")
+        subprocess.run(["nvcc", "-arch=native", "-o", str(program), str(source)], check=True)
+    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", str(program), tool]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 9
+
+
 def watch(tool: str, folder: Path, out: Path) -> dict:
     """Run the subjects under one tool of compute-sanitizer; its record."""
     command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
@@ -200,6 +211,7 @@ def watch(tool: str, folder: Path, out: Path) -> dict:
     return {
         "tool": tool,
         "exit_code": done.returncode,
+        "notices_a_planted_fault": notices(tool, folder),
         "summary": summary[-1] if summary else "no summary",
         "answers": Counter(line.split()[0] for line in done.stdout.splitlines() if " relative L2 " in line),
         "seconds": round(time.perf_counter() - started, 1),
@@ -246,8 +258,10 @@ def main() -> int:
         print(record["tools"][-1], flush=True)
         path.write_text(json.dumps(record, indent=2) + "\n")
     failed = [entry["tool"] for entry in record["tools"] if entry["exit_code"] != 0]
+    blind = [entry["tool"] for entry in record["tools"] if not entry["notices_a_planted_fault"]]
     print(f"unused kernels: {record['unused'] or 'none'}; tools that report something: {failed or 'none'}")
-    return int(bool(failed or record["unused"]))
+    print(f"tools that miss a planted fault: {blind or 'none'}")
+    return int(bool(failed or blind or record["unused"]))
 
 
 if __name__ == "__main__":
