@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fx2ait_core.sdk import Converter, Kernel, Operator, hookimpl
+from fx2ait_core.sdk import Converter, Kernel, Operator, Pass, hookimpl
 
 from .converters import CONVERTERS
 from .operators import OPERATORS
+from .sums import MERGE_SUMS
 
 
 @hookimpl
@@ -21,6 +22,11 @@ def fx2ait_operators() -> list[type[Operator]]:
 @hookimpl
 def fx2ait_converters() -> list[Converter]:
     return CONVERTERS
+
+
+@hookimpl
+def fx2ait_passes() -> list[Pass]:
+    return [MERGE_SUMS]
 
 
 @hookimpl

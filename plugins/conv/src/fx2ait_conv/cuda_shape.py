@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from fx2ait_core.sdk import Decline, Dim, DType, Problem, evaluate, floor_div, is_static
+from fx2ait_core.sdk import (
+    Decline,
+    Dim,
+    DType,
+    OperandSpec,
+    Problem,
+    TensorType,
+    evaluate,
+    floor_div,
+    is_static,
+)
+
+from .operators import Conv2dSumAttributes
 
 INT_MAX = 2**31 - 1
 
@@ -39,10 +51,28 @@ class ConvShape:
 
     @classmethod
     def of(cls, problem: Problem) -> ConvShape:
-        attributes: Any = problem.attributes
-        batch, channels, height, width = problem.operands[0].type.shape
-        out_channels, _, kernel_h, kernel_w = problem.operands[1].type.shape
-        _, _, out_height, out_width = problem.result.shape
+        """The problem's convolution; of a sum, the first one."""
+        return cls.terms(problem)[0]
+
+    @classmethod
+    def terms(cls, problem: Problem) -> tuple[ConvShape, ...]:
+        """The convolutions whose results are added: one, or the two of a ``conv.conv2d_sum``."""
+        attributes, types = problem.attributes, [operand.type for operand in problem.operands]
+        parts = [attributes]
+        if isinstance(attributes, Conv2dSumAttributes):
+            parts = [attributes.first, attributes.second]
+        return tuple(
+            cls.between(types[2 * i], types[2 * i + 1], problem.result, part) for i, part in enumerate(parts)
+        )
+
+    @classmethod
+    def between(
+        cls, source: TensorType, weight: TensorType, result: TensorType, attributes: Any
+    ) -> ConvShape:
+        """The convolution of ``source`` and ``weight`` to ``result``; ``attributes`` as ``Conv2d``'s."""
+        batch, channels, height, width = source.shape
+        out_channels, _, kernel_h, kernel_w = weight.shape
+        _, _, out_height, out_width = result.shape
         top, bottom, left, right = attributes.padding
         stride_h, stride_w = attributes.stride
         dilation_h, dilation_w = attributes.dilation
@@ -108,14 +138,17 @@ class ConvShape:
             f"{self.out_channels} of {self.out_height}x{self.out_width}{groups}."
         )
 
+    @property
+    def window(self) -> str:
+        """Kernel and stride in a name, e.g. ``3x3s2``."""
+        stride = max(self.stride_h, self.stride_w)
+        return f"{self.kernel_h}x{self.kernel_w}" + (f"s{stride}" if stride > 1 else "")
+
     def label(self, kernel: str) -> str:
         """The readable part of a function's name, e.g. ``conv2d_mma_3x3s2_64x56x56_128``."""
-        window = f"{self.kernel_h}x{self.kernel_w}"
-        if (self.stride_h, self.stride_w) != (1, 1):
-            window += f"s{max(self.stride_h, self.stride_w)}"
         size = f"x{self.height}x{self.width}" if self.spatially_static else ""
         groups = "" if self.groups == 1 else f"_g{self.groups}"
-        return f"{kernel}_{window}_{self.channels}{size}_{self.out_channels}{groups}"
+        return f"{kernel}_{self.window}_{self.channels}{size}_{self.out_channels}{groups}"
 
 
 @dataclass(frozen=True)
@@ -128,12 +161,11 @@ class ConvCost:
 
     @classmethod
     def of(cls, problem: Problem) -> ConvCost:
-        shape = ConvShape.of(problem)
-        pixels = problem.size(shape.pixels)
-        tensors = [problem.operands[0].type, problem.operands[1].type, problem.result]
-        tensors += [operand.type for operand in problem.epilogue_operands]
+        terms = ConvShape.terms(problem)
+        pixels, channels = problem.size(terms[0].pixels), terms[0].out_channels
+        tensors = [problem.result, *(o.type for o in (*problem.operands, *problem.epilogue_operands))]
         moved = sum(prod(problem.shape(t.shape)) * t.dtype.itemsize for t in tensors)
-        return cls(pixels, 2.0 * pixels * shape.out_channels * shape.k, float(moved))
+        return cls(pixels, 2.0 * pixels * channels * sum(term.k for term in terms), float(moved))
 
     def memory_us(self, problem: Problem) -> float:
         """Microseconds to move every tensor once; what fits in L2 is taken to be there already."""
@@ -154,27 +186,36 @@ def common_decline(problem: Problem, dtypes: tuple[DType, ...], external: bool) 
     :param dtypes: element types of the input that the kernel computes with.
     :param external: whether the kernel reads an external input.
     """
-    if len(problem.operands) != 2:
+    terms = ConvShape.terms(problem)
+    if len(problem.operands) != 2 * len(terms):
         return Decline("the bias must be part of the epilogue, not an operand")
-    source, weight = problem.operands
     if any(operand.external for operand in problem.epilogue_operands):
         return Decline("an operand of the epilogue is an input of the engine, known only at run time")
-    if source.external and not external:
-        return Decline("reads no external input")
     dtype = compute_dtype(problem)
     if dtype not in dtypes:
         return Decline(f"computes in {' or '.join(map(str, dtypes))}, not {dtype}")
-    if not source.external and not source.type.layout.is_channels_last:
-        return Decline(f"the input must be channels-last, not {source.type.layout}")
     if not problem.result.layout.is_channels_last:
         return Decline(f"the result must be channels-last, not {problem.result.layout}")
+    if (pixels := largest(problem, terms[0].pixels)) > INT_MAX - 1024:
+        return Decline(f"the result's {pixels} pixels need 64-bit indices")
+    operands = iter(problem.operands)
+    for source, weight, term in zip(operands, operands, terms, strict=True):
+        if declined := _operand_decline(problem, source, weight, term, external):
+            return declined
+    return None
+
+
+def _operand_decline(
+    problem: Problem, source: OperandSpec, weight: OperandSpec, term: ConvShape, external: bool
+) -> Decline | None:
     if not weight.constant:
         return Decline("the weight must be constant, since it is packed ahead of time")
-    shape = ConvShape.of(problem)
-    if (pixels := largest(problem, shape.pixels)) > INT_MAX - 1024:
-        return Decline(f"the result's {pixels} pixels need 64-bit indices")
-    image = largest(problem, shape.channels * shape.height * shape.width)
-    if not source.external and image > INT_MAX:
+    if source.external:
+        return None if external else Decline("reads no external input")
+    if not source.type.layout.is_channels_last:
+        return Decline(f"the input must be channels-last, not {source.type.layout}")
+    image = largest(problem, term.channels * term.height * term.width)
+    if image > INT_MAX:
         return Decline(f"an image of {image} elements needs 64-bit indices")
     return None
 

@@ -9,7 +9,7 @@ from math import ceil
 
 import numpy as np
 
-from fx2ait_core.sdk import Candidate, Decline, DType, Kernel, KernelSource, Problem, Templates
+from fx2ait_core.sdk import Candidate, Decline, DType, Kernel, KernelSource, Problem, Target, Templates
 
 from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype
 
@@ -88,13 +88,21 @@ TILES = (
 
 def supports(problem: Problem) -> Decline | None:
     """None, or why this kernel does not serve the problem."""
-    if not {"wgmma", "tma"} <= problem.target.features:
-        return Decline("the device has no wgmma with tensor copies (sm_90a does)")
-    if declined := common_decline(problem, DTYPES, external=False):
+    if declined := device_decline(problem.target) or common_decline(problem, DTYPES, external=False):
         return declined
     if problem.result.dtype not in (*DTYPES, DType.float32):
         return Decline(f"stores float16, bfloat16 or float32, not {problem.result.dtype}")
-    shape = ConvShape.of(problem)
+    return shape_decline(ConvShape.of(problem))
+
+
+def device_decline(target: Target) -> Decline | None:
+    if {"wgmma", "tma"} <= target.features:
+        return None
+    return Decline("the device has no wgmma with tensor copies (sm_90a does)")
+
+
+def shape_decline(shape: ConvShape) -> Decline | None:
+    """Limits of a convolution's geometry."""
     if shape.groups != 1:
         return Decline(f"groups must be 1, not {shape.groups}")
     if shape.channels % 8 or shape.out_channels % 8:

@@ -1,4 +1,4 @@
-"""The convolution operator."""
+"""The convolution operators."""
 
 from __future__ import annotations
 
@@ -89,4 +89,33 @@ def _check_attributes(attributes: Conv2dAttributes) -> None:
         raise IRError(f"{Conv2d.kind}: padding must not be negative: {attributes}")
 
 
-OPERATORS: list[type[Operator]] = [Conv2d]
+@dataclass(frozen=True)
+class Conv2dSumAttributes(Attributes):
+    """Geometries of the two convolutions of a :class:`Conv2dSum`."""
+
+    first: Conv2dAttributes
+    second: Conv2dAttributes
+
+
+class Conv2dSum(Operator):
+    """``conv2d(input, weight) + conv2d(other, other_weight)``, summed in one accumulator.
+
+    Operands: as two times :class:`Conv2d` without bias. Result: as of either; both must agree.
+    """
+
+    kind = "conv.conv2d_sum"
+    operand_names = ("input", "weight", "other", "other_weight")
+    traits = (Epilogue(), ChannelsLast((0, 2)))
+
+    @classmethod
+    def infer(cls, operands: Sequence[TensorType], attributes: Conv2dSumAttributes) -> tuple[TensorType, ...]:
+        if len(operands) != 4:
+            raise IRError(f"{cls.kind} takes two inputs and two weights, not {len(operands)} operands")
+        first = Conv2d.infer(operands[:2], attributes.first)
+        second = Conv2d.infer(operands[2:], attributes.second)
+        if first != second:
+            raise IRError(f"{cls.kind}: the results {first[0]} and {second[0]} must be of one type")
+        return first
+
+
+OPERATORS: list[type[Operator]] = [Conv2d, Conv2dSum]
