@@ -16,6 +16,15 @@ __device__ __forceinline__ void tma_prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
+/// Copy the box that starts at (x, y), fastest dimension first.
+__device__ __forceinline__ void tma_load_2d(uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%3, %4}], [%2];" ::"r"(destination),
+      "l"(&map), "r"(barrier), "r"(x), "r"(y)
+      : "memory");
+}
+
 /// Copy the box that starts at (x, y, z), fastest dimension first.
 __device__ __forceinline__ void tma_load_3d(
     uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y, int z) {
