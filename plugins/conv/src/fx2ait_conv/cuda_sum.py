@@ -5,7 +5,7 @@ The sum of the second convolution simply continues that of the first: its steps 
 
 from __future__ import annotations
 
-from fx2ait_core.sdk import Decline, DType, Kernel, KernelSource, Operator, Problem, Target
+from fx2ait_core.sdk import Decline, DType, Kernel, Operator, Problem, Target
 
 from .cuda_shape import ConvShape
 from .cuda_wgmma import DTYPES, candidates, device_decline, emit, shape_decline, supports
@@ -25,17 +25,9 @@ def serves(first: Operator, second: Operator, target: Target, precision: DType) 
     return None
 
 
-def _supports(problem: Problem) -> Decline | None:
-    return supports(problem)
-
-
 def _label(problem: Problem, config: object) -> str:
     first, second = ConvShape.terms(problem)
     return f"{first.label('conv2d_sum')}_with_{second.window}_{second.channels}"
-
-
-def _emit(name: str, problem: Problem, config: object) -> KernelSource:
-    return emit(name, problem, config)
 
 
 CONV2D_SUM_WGMMA = Kernel(

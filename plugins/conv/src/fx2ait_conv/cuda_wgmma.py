@@ -11,7 +11,7 @@ import numpy as np
 
 from fx2ait_core.sdk import Candidate, Decline, DType, Kernel, KernelSource, Problem, Target, Templates
 
-from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype
+from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype, element_type
 
 TEMPLATES = Templates(__package__)
 HEADERS = ("cuda/conv2d_wgmma.cuh", "cuda/wgmma_epilogue.cuh")
@@ -92,7 +92,8 @@ def supports(problem: Problem) -> Decline | None:
         return declined
     if problem.result.dtype not in (*DTYPES, DType.float32):
         return Decline(f"stores float16, bfloat16 or float32, not {problem.result.dtype}")
-    return shape_decline(ConvShape.of(problem))
+    declines = (shape_decline(term) for term in ConvShape.terms(problem))
+    return next((declined for declined in declines if declined), None)
 
 
 def device_decline(target: Target) -> Decline | None:
@@ -130,9 +131,9 @@ def _window_decline(shape: ConvShape) -> Decline | None:
     return None
 
 
-def steps(shape: ConvShape) -> int:
-    """Blocks of input channels over all filter taps."""
-    return shape.taps * ceil(shape.channels / BLOCK)
+def steps(problem: Problem) -> int:
+    """Blocks of input channels over all filter taps, of all terms."""
+    return sum(term.taps * ceil(term.channels / BLOCK) for term in ConvShape.terms(problem))
 
 
 def configurations(problem: Problem) -> Iterator[Tile]:
@@ -142,7 +143,7 @@ def configurations(problem: Problem) -> Iterator[Tile]:
         tiles = ceil(problem.size(shape.pixels) / tile.pixels) * ceil(shape.out_channels / tile.channels)
         blocks = problem.target["multiprocessors"] * tile.resident
         for splits in SPLITS:
-            if splits > 1 and (tile.alternate or splits > steps(shape) or tiles * splits > blocks):
+            if splits > 1 and (tile.alternate or splits > steps(problem) or tiles * splits > blocks):
                 continue
             if (fitted := replace(tile, splits=splits).fitted(problem)) is not None:
                 yield fitted
@@ -170,20 +171,22 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     shared = rows * BLOCK * 2 / SHARED_RATE
     step = max(resident * products, resident * shared, 0.128 + 0.019 * area)
     step += 0.068 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
-    work = ceil(steps(shape) / tile.splits) * step
+    work = ceil(steps(problem) / tile.splits) * step
     finish = 0.03 + 0.96 * area * resident
     if tile.splits > 1:
         finish += 1.04 + 0.42 * tile.splits + 0.29 * area * resident
     finishes = 1 + (waves - 1) * (0.83 if tile.alternate else 1.0)
     run = waves * work + finishes * finish
-    return LAUNCH_US + max(run, _traffic_us(problem, shape))
+    return LAUNCH_US + max(run, _traffic_us(problem))
 
 
-def _traffic_us(problem: Problem, shape: ConvShape) -> float:
+def _traffic_us(problem: Problem) -> float:
     """Time to move every tensor once; strides beyond the window skip pixels of the input."""
-    source, cost = problem.operands[0].type, ConvCost.of(problem)
-    read = min(1.0, shape.kernel_h / shape.stride_h) * min(1.0, shape.kernel_w / shape.stride_w)
-    skipped = (1.0 - read) * problem.size(source.element_count) * source.dtype.itemsize
+    cost, skipped = ConvCost.of(problem), 0.0
+    for position, term in enumerate(ConvShape.terms(problem)):
+        source = problem.operands[2 * position].type
+        read = min(1.0, term.kernel_h / term.stride_h) * min(1.0, term.kernel_w / term.stride_w)
+        skipped += (1.0 - read) * problem.size(source.element_count) * source.dtype.itemsize
     resident = cost.bytes < 0.6 * problem.target["l2_bytes"]
     return (cost.bytes - skipped) / (problem.target["memory_gbps"] * (2e3 if resident else 0.95e3))
 
@@ -208,14 +211,18 @@ def emit(name: str, problem: Problem, tile: Tile) -> KernelSource:
         "cuda/conv2d_wgmma.cu.jinja",
         name,
         problem,
-        shape=ConvShape.of(problem),
+        terms=ConvShape.terms(problem),
+        element=element_type(problem),
         tile=tile,
         multiprocessors=problem.target["multiprocessors"],
     )
     return KernelSource(
         text,
         headers=TEMPLATES.headers(*HEADERS),
-        packings={1: partial(pack_weight, dtype=compute_dtype(problem))},
+        packings={
+            position: partial(pack_weight, dtype=compute_dtype(problem))
+            for position in range(1, len(problem.operands), 2)
+        },
     )
 
 

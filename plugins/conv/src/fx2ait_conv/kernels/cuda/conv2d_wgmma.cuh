@@ -1,6 +1,6 @@
 // 2-d convolution on Hopper's warpgroup tensor cores (sm_90a), as an implicit matrix product:
 // rows are output pixels (images x height x width), columns output channels, and the sum runs over
-// blocks of 64 input channels for each filter tap.
+// blocks of 64 input channels for each filter tap, of one convolution or of several that are added.
 //
 //   producer warp     one thread lets the copy engine fill a ring of stages in shared memory: pixels
 //                     by im2col copies, which also supply padding, stride and dilation, filters, and
@@ -30,62 +30,88 @@
 
 namespace fx2ait_conv {
 
+/// Where the pixels and the filters of each term are.
+template <int Terms>
+struct SourceMaps {
+  CUtensorMap images[Terms], filters[Terms];
+};
+
 /// Walks over the steps of one tile and issues their copies; run by one thread.
-template <class Tile>
+template <class Tile, int Terms>
 struct StepLoader {
-  const CUtensorMap &images, &filters;
-  const ConvGeometry& g;
-  int out_channel, image, row, column;        // where the tile's first window begins
-  int step, channel_block, tap_row, tap_column;  // the next step
+  const SourceMaps<Terms>& maps;
+  const ConvGeometry<Terms>& g;
+  int out_channel, image, out_row, out_column;  // where the tile begins
+  int step, term, row, column;                  // the next step, and where its term's first window begins
+  int channel_block, tap_row, tap_column;
 
   __device__ void begin(const Work<Tile>& work) {
     out_channel = work.channel;
     step = work.step;
     image = work.pixel / g.out_plane;
     const int place = work.pixel - image * g.out_plane;
-    row = place / g.out_width;
-    column = (place - row * g.out_width) * g.stride_width - g.padding_left;
-    row = row * g.stride_height - g.padding_top;
-    const int tap = step / g.channel_blocks;
-    channel_block = step - tap * g.channel_blocks;
-    tap_row = tap / g.kernel_width;
-    tap_column = tap - tap_row * g.kernel_width;
+    out_row = place / g.out_width;
+    out_column = place - out_row * g.out_width;
+    enter(term_of(step));
   }
 
   /// The filters of a step; they are constants.
   __device__ void load_filters(uint32_t stage, uint32_t barrier, int which) const {
+    const int source = term_of(which);
     fx2ait::mbarrier_arrive_expecting(barrier, Tile::kStageBytes);
-    fx2ait::tma_load_3d(stage + Tile::kPixelBytes, filters, barrier, 0, out_channel, which);
+    fx2ait::tma_load_3d(
+        stage + Tile::kPixelBytes, maps.filters[source], barrier, 0, out_channel,
+        which - g.terms[source].first_step);
   }
 
   /// The pixels of the next step.
   __device__ void load_pixels(uint32_t stage, uint32_t barrier) {
+    const ConvTerm& t = g.terms[term];
     fx2ait::tma_load_im2col(
-        stage, images, barrier, channel_block * fx2ait::kTensorMapRow, column, row, image,
-        tap_column * g.dilation_width, tap_row * g.dilation_height);
+        stage, maps.images[term], barrier, channel_block * fx2ait::kTensorMapRow, column, row, image,
+        tap_column * t.dilation_width, tap_row * t.dilation_height);
     ++step;
-    if (++channel_block == g.channel_blocks) {
+    if (++channel_block == t.channel_blocks) {
       channel_block = 0;
-      if (++tap_column == g.kernel_width) {
+      if (++tap_column == t.kernel_width) {
         tap_column = 0;
         ++tap_row;
       }
     }
+    if (Terms > 1 && term + 1 < Terms && step == g.terms[term + 1].first_step) enter(term + 1);
+  }
+
+ private:
+  __device__ int term_of(int which) const {
+    int found = 0;
+    for (int i = 1; i < Terms; ++i) found += which >= g.terms[i].first_step;
+    return found;
+  }
+
+  __device__ void enter(int which) {
+    const ConvTerm& t = g.terms[which];
+    term = which;
+    row = out_row * t.stride_height - t.padding_top;
+    column = out_column * t.stride_width - t.padding_left;
+    const int tap = (step - t.first_step) / t.channel_blocks;
+    channel_block = step - t.first_step - tap * t.channel_blocks;
+    tap_row = tap / t.kernel_width;
+    tap_column = tap - tap_row * t.kernel_width;
   }
 };
 
 /// Fills the ring for all tiles of the block.
 ///
 /// The filters of the first stages are fetched before the predecessor kernel has ended.
-template <class Tile, int Operands>
+template <class Tile, int Terms, int Operands>
 __device__ void produce(
-    const CUtensorMap& images, const CUtensorMap& filters, const OperandMaps<Operands>& operands,
-    const ConvGeometry& g, const Ring<Tile>& ring) {
+    const SourceMaps<Terms>& sources, const OperandMaps<Operands>& operands, const ConvGeometry<Terms>& g,
+    const Ring<Tile>& ring) {
   using OperandCopies = OperandSteps<Tile, Operands>;
   const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
   int tile = static_cast<int>(blockIdx.x) / Tile::kSplits;
   Work<Tile> work(tile, g);
-  StepLoader<Tile> loader{images, filters, g};
+  StepLoader<Tile, Terms> loader{sources, g};
   loader.begin(work);
   RingPosition<Tile::kStages> position;
 
@@ -173,9 +199,9 @@ __device__ __forceinline__ void multiply(
 }
 
 /// Computes and stores all tiles of the block.
-template <class Tile, class Fetched, class Element, class Result, class Epilogue>
+template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
 __device__ __forceinline__ void consume(
-    const ConvGeometry& g, const Ring<Tile>& ring, const typename Tile::Sums& shared_sums, Result* result,
+    const ConvGeometry<Terms>& g, const Ring<Tile>& ring, const typename Tile::Sums& shared_sums, Result* result,
     const Epilogue& epilogue) {
   constexpr int kTeams = Tile::kTeams, kOperandSteps = OperandSteps<Tile, Fetched::kCount>::kSteps;
   const int group = static_cast<int>(threadIdx.x) / 128;
@@ -229,11 +255,12 @@ __device__ __forceinline__ void consume(
   }
 }
 
-template <class Tile, class Fetched, class Element, class Result, class Epilogue>
+template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
-    const __grid_constant__ CUtensorMap images, const __grid_constant__ CUtensorMap filters,
-    const __grid_constant__ OperandMaps<Fetched::kCount> operands, const __grid_constant__ ConvGeometry geometry,
-    Result* result, const __grid_constant__ Epilogue epilogue) {
+    const __grid_constant__ SourceMaps<Terms> sources,
+    const __grid_constant__ OperandMaps<Fetched::kCount> operands,
+    const __grid_constant__ ConvGeometry<Terms> geometry, Result* result,
+    const __grid_constant__ Epilogue epilogue) {
   extern __shared__ char shared[];
   __shared__ Barriers<Tile> barriers;
   const Ring<Tile> ring{barriers, (fx2ait::shared_address(shared) + 1023) & ~1023u};
@@ -242,8 +269,10 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
 
   fx2ait::release_successor();
   if (threadIdx.x == Tile::kConsumers) {
-    fx2ait::tma_prefetch_map(filters);
-    fx2ait::tma_prefetch_map(images);
+    for (int i = 0; i < Terms; ++i) {
+      fx2ait::tma_prefetch_map(sources.filters[i]);
+      fx2ait::tma_prefetch_map(sources.images[i]);
+    }
     barriers.init();
     if constexpr (Tile::kSplits > 1) sums.expect();
   }
@@ -252,7 +281,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
 
   if (producer) {
     if constexpr (Tile::kHandsOver) fx2ait::release_registers<Tile::kProducerRegisters>();
-    if (threadIdx.x == Tile::kConsumers) produce<Tile>(images, filters, operands, geometry, ring);
+    if (threadIdx.x == Tile::kConsumers) produce<Tile>(sources, operands, geometry, ring);
     __syncwarp();
     if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // the one inside consume
   } else {
@@ -261,28 +290,38 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
   }
 }
 
-/// Enqueues result = epilogue(conv2d(input, filters)).
-///
-/// `input` is dense [images, height, width, channels]; `filters` are packed as
+/// One convolution: `input` is dense [images, height, width, channels]; `filters` are packed as
 /// [kernel_height * kernel_width * channel blocks, out_channels, 64], channels padded with zeros
 /// to blocks of 64. Channels and out_channels are multiples of 8.
-template <class Tile, class Fetched, class Element, class Result, class Epilogue>
+template <class Element>
+struct ConvSource {
+  const Element *input, *filters;
+  fx2ait::ImageWindows windows;
+};
+
+/// Enqueues result = epilogue(the sum of conv2d(input, filters) over all sources).
+template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
 void launch_conv2d_wgmma(
-    Result* result, const Element* input, const Element* filters, const Epilogue& epilogue,
-    const fx2ait::ImageWindows& windows, int out_height, int out_width, int out_channels, int multiprocessors,
-    cudaStream_t stream) {
-  const auto& w = windows;
-  const int channel_blocks = (w.channels + fx2ait::kTensorMapRow - 1) / fx2ait::kTensorMapRow;
-  const ConvGeometry geometry{
-      w.images * out_height * out_width, out_channels, out_width, out_height * out_width, w.stride_height,
-      w.stride_width, w.padding_top, w.padding_left, w.kernel_width, w.dilation_height, w.dilation_width,
-      channel_blocks, channel_blocks * w.kernel_height * w.kernel_width};
-  const CUtensorMap image_map = fx2ait::encode_im2col_map(input, windows, Tile::kPixels);
-  const CUtensorMap filter_map =
-      fx2ait::encode_blocks_map(filters, geometry.steps, out_channels, Tile::kChannels);
+    Result* result, const ConvSource<Element> (&sources)[Terms], const Epilogue& epilogue, int out_height,
+    int out_width, int out_channels, int multiprocessors, cudaStream_t stream) {
+  ConvGeometry<Terms> geometry{
+      sources[0].windows.images * out_height * out_width, out_channels, out_width, out_height * out_width};
+  SourceMaps<Terms> source_maps;
+  for (int i = 0; i < Terms; ++i) {
+    const fx2ait::ImageWindows& w = sources[i].windows;
+    const int channel_blocks = (w.channels + fx2ait::kTensorMapRow - 1) / fx2ait::kTensorMapRow;
+    const int steps = channel_blocks * w.kernel_height * w.kernel_width;
+    geometry.terms[i] = {
+        w.stride_height, w.stride_width, w.padding_top, w.padding_left, w.kernel_width, w.dilation_height,
+        w.dilation_width, channel_blocks, geometry.steps};
+    geometry.steps += steps;
+    source_maps.images[i] = fx2ait::encode_im2col_map(sources[i].input, w, Tile::kPixels);
+    source_maps.filters[i] =
+        fx2ait::encode_blocks_map(sources[i].filters, steps, out_channels, Tile::kChannels);
+  }
   const auto operand_maps = Fetched::maps(epilogue, geometry.pixels, out_channels, Tile::kPixels);
 
-  constexpr auto kernel = conv2d_wgmma<Tile, Fetched, Element, Result, Epilogue>;
+  constexpr auto kernel = conv2d_wgmma<Tile, Fetched, Element, Terms, Result, Epilogue>;
   FX2AIT_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes));
   const int tiles = geometry.tiles(Tile::kPixels, Tile::kChannels);
@@ -291,7 +330,7 @@ void launch_conv2d_wgmma(
       Tile::kSplits > 1 ? tiles * Tile::kSplits : std::min(tiles, multiprocessors * Tile::kResident);
   fx2ait::launch_dependent(
       kernel, dim3(static_cast<unsigned>(blocks)), Tile::kThreads, Tile::kSharedBytes, Tile::kSplits, stream,
-      image_map, filter_map, operand_maps, geometry, result, epilogue);
+      source_maps, operand_maps, geometry, result, epilogue);
 }
 
 }  // namespace fx2ait_conv

@@ -56,16 +56,24 @@ struct WgmmaTile {
   static_assert(Splits == 1 || !Alternate, "blocks that share a tile do not alternate");
 };
 
-/// What the kernel needs to know of the convolution, beside the tensor maps.
-struct ConvGeometry {
-  int pixels;            // images * out_height * out_width
-  int out_channels;
-  int out_width, out_plane;  // out_plane = out_height * out_width
+/// The windows of one convolution, whose result may be one of several that are added.
+struct ConvTerm {
   int stride_height, stride_width;
   int padding_top, padding_left;
   int kernel_width, dilation_height, dilation_width;
   int channel_blocks;  // of 64 input channels
-  int steps;           // channel_blocks * filter taps
+  int first_step;      // its steps follow those of the terms before it
+};
+
+/// What the kernel needs to know of the convolution, or of the sum of `Terms` convolutions, beside the
+/// tensor maps.
+template <int Terms>
+struct ConvGeometry {
+  int pixels;            // images * out_height * out_width
+  int out_channels;
+  int out_width, out_plane;  // out_plane = out_height * out_width
+  int steps;             // over all terms: channel_blocks * filter taps
+  ConvTerm terms[Terms];
 
   __host__ __device__ int channel_tiles(int size) const { return (out_channels + size - 1) / size; }
   __host__ __device__ int tiles(int size_pixels, int size_channels) const {
@@ -79,7 +87,8 @@ struct Work {
   int pixel, channel;  // first of the tile
   int step, steps;     // first step and their number
 
-  __device__ Work(int tile, const ConvGeometry& g) {
+  template <int Terms>
+  __device__ Work(int tile, const ConvGeometry<Terms>& g) {
     const int part = static_cast<int>(blockIdx.x) % Tile::kSplits;
     const int channel_tiles = g.channel_tiles(Tile::kChannels);
     pixel = tile / channel_tiles * Tile::kPixels;
