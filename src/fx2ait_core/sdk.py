@@ -36,6 +36,7 @@ from .ir.pointwise import PointwiseProgram, PointwiseStep
 from .ir.traits import AffineChannels, ChannelsLast, Epilogue, Pointwise, RowMajor, Trait, View
 from .ir.types import TensorType, tensor_type
 from .ir.value import Constant, Input, Value
+from .ir.windows import positions_read
 from .target.backend import Backend
 from .target.target import Target
 
@@ -93,6 +94,7 @@ __all__ = [
     "hookimpl",
     "is_static",
     "pointwise_operator",
+    "positions_read",
     "row_major",
     "tensor_type",
 ]

@@ -21,6 +21,7 @@ from .constants import ConstantPool
 from .memory import Lifetime, aligned, arena_size, assign_offsets, lower_bound
 from .plan import BucketPlan, Launch, Location, MemoryReport, Plan, PlannedKernel, Port
 from .problems import offers_for, problem_of
+from .work import work_of
 
 Select = Callable[[Sequence[tuple[Problem, Sequence[Offer]]]], Sequence[Choice]]
 
@@ -225,6 +226,7 @@ def _bucket(
                 if kernels[operator].name in workspaces
                 else None
             ),
+            work=work_of(operator, residence.base),
         )
         for operator in operators
     ]
