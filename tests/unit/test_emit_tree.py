@@ -25,7 +25,7 @@ from fx2ait_core.ir.dtypes import DType
 from fx2ait_core.ir.types import tensor_type
 from fx2ait_core.plan.plan import Location, PackedConstant, Port
 
-LAUNCH = re.compile(r"  // (.+)\n(?:  auto.*\n)*  call\.begin\((\d+)\);\n  (\w+)\(")
+LAUNCH = re.compile(r"  // (.+)\n(?:  auto.*\n)*  if \(call\.begin\((\d+)\)\) \{\n    (\w+)\(")
 
 
 @pytest.fixture

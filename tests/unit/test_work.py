@@ -124,5 +124,5 @@ def test_formulas_read_what_dims_write(size, divisor):
     ],
 )
 def test_a_formula_runs_no_code(text):
-    with pytest.raises(ValueError, match="no (formula|integer arithmetic)"):
+    with pytest.raises(ValueError, match=r"no (formula|integer arithmetic)"):
         evaluate_formula(text, {"batch": random.randint(1, 9)})
