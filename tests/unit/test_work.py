@@ -87,6 +87,14 @@ def test_a_tensor_that_is_read_twice_moves_once():
     assert work_of(MatMul([x, view]), {view: x, x: x}.__getitem__).bytes == 2 * 64 * 4
 
 
+def test_inputs_of_the_engine_are_counted_in_elements():
+    x, weight = value(BATCH, 8, 9, 9, dtype=DType.float32), value(4, 8, 1, 1)
+    made = Conv2d([x, weight], Conv2dAttributes((2, 2)))
+    work = work_of(made, inputs={x: 3})
+    assert work.inputs == ((3, BATCH * 8 * 25),)
+    assert work.bytes == BATCH * 8 * 25 * 4 + 4 * 8 * 2 + BATCH * 4 * 25 * 4
+
+
 def test_an_operator_that_says_nothing_moves_bytes_only():
     work = work_of(FusedPointwise([value(BATCH, 8)], ProgramAttributes(PointwiseProgram(1))))
     assert (work.flops, work.bytes, work.dtype) == (0, 2 * BATCH * 8 * 2, DType.float16)

@@ -115,6 +115,7 @@ def _bucket(bucket: BucketPlan, function: str) -> dict[str, Any]:
                     "flops": _size(launch.work.flops),
                     "bytes": _size(launch.work.bytes),
                     "dtype": launch.work.dtype.value if launch.work.dtype else None,
+                    "inputs": {str(index): _size(count) for index, count in launch.work.inputs},
                 },
             }
             for launch in bucket.launches

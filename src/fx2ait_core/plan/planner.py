@@ -184,7 +184,7 @@ def _bucket(
     residence = _Residence(graph)
     steps = {operator: step for step, operator in enumerate(operators)}
     outputs = {residence.base(value): index for index, value in enumerate(graph.outputs)}
-    inputs = {value: index for index, value in enumerate(graph.inputs)}
+    inputs: dict[Value, int] = {value: index for index, value in enumerate(graph.inputs)}
 
     last_read: dict[Value, int] = {}
     for operator, step in steps.items():
@@ -226,7 +226,7 @@ def _bucket(
                 if kernels[operator].name in workspaces
                 else None
             ),
-            work=work_of(operator, residence.base),
+            work=work_of(operator, residence.base, inputs),
         )
         for operator in operators
     ]

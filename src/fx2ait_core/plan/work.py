@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..ir.dims import Dim, simplify
 from ..ir.dtypes import DType
@@ -20,31 +21,40 @@ class Work:
     :param bytes: of all that it reads (operands, weights, operands of the epilogue) and writes, each
         tensor once; the engine's inputs in their declared dtype.
     :param dtype: in which operands are multiplied; None for an operator without floating-point ones.
+    :param inputs: elements read of each input of the engine, by its index: the caller may give another dtype.
     """
 
     flops: Dim = 0
     bytes: Dim = 0
     dtype: DType | None = None
+    inputs: tuple[tuple[int, Dim], ...] = ()
 
 
-def work_of(operator: Operator, base: Callable[[Value], Value] = lambda value: value) -> Work:
+def work_of(
+    operator: Operator,
+    base: Callable[[Value], Value] = lambda value: value,
+    inputs: Mapping[Value, int] = MappingProxyType({}),
+) -> Work:
     """The work of one launch that computes ``operator``.
 
     :param base: the value whose memory a view looks at.
+    :param inputs: the engine's inputs with their indices.
     """
     types = [operand.type for operand in operator.operands]
     results = [result.type for result in operator.results]
     elements = operator.elements_read(types, results, operator.attributes)
     read: dict[Value, Dim] = {}
-    for value, count in zip(operator.operands, elements, strict=True):
-        moved = simplify(count * value.type.dtype.itemsize)
-        known = read.get(base(value))
-        read[base(value)] = moved if known is None else _larger(known, moved)
-    for value in operator.epilogue_operands:
-        read[base(value)] = value.type.byte_count
-    moved = sum(read.values(), start=sum((type.byte_count for type in results), start=0))
+    counts = [*elements, *(value.type.element_count for value in operator.epilogue_operands)]
+    for value, count in zip(operator.inputs, counts, strict=True):
+        tensor = base(value)
+        read[tensor] = _larger(read[tensor], count) if tensor in read else simplify(count)
+    moved = sum((count * tensor.type.dtype.itemsize for tensor, count in read.items()), start=0)
+    moved += sum((type.byte_count for type in results), start=0)
     return Work(
-        simplify(operator.flops(types, results, operator.attributes)), simplify(moved), _arithmetic(operator)
+        flops=simplify(operator.flops(types, results, operator.attributes)),
+        bytes=simplify(moved),
+        dtype=_arithmetic(operator),
+        inputs=tuple((inputs[tensor], count) for tensor, count in read.items() if tensor in inputs),
     )
 
 
