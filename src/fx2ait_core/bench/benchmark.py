@@ -13,7 +13,7 @@ from ..errors import EngineInputError
 from .accuracy import Reference, compare, converted, tensors
 from .contention import ACCEPTED, ContentionMeter
 from .environment import Environment, environment
-from .rivals import Rival, forget_compiled, usual_rivals
+from .rivals import Contender, forget_compiled, usual_rivals
 from .samples import described, dynamic_ranges, random_inputs
 from .timing import TimedPath, Timing, interleaved
 from .verify import SHORT_NAMES, Compiled, engine_precision
@@ -79,7 +79,7 @@ def benchmark(
     engine: Compiled,
     model: torch.nn.Module,
     batches: Sequence[int] | None = None,
-    rivals: Sequence[Rival] | None = None,
+    rivals: Sequence[Contender] | None = None,
     rounds: int = 20,
     threads: int | None = None,
     progress: Any = None,
@@ -143,7 +143,7 @@ def _busy_note(share: float) -> tuple[str, ...]:
 def _rows(
     engine: Compiled,
     model: torch.nn.Module,
-    rivals: Sequence[Rival],
+    rivals: Sequence[Contender],
     reference: Reference,
     given: tuple[torch.Tensor, ...],
     batch: int,

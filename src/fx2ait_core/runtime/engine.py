@@ -155,6 +155,10 @@ class Engine:
         way; answers must not change. For tests."""
         self._open().call("Fx2aitFillActivations", self._open().handle, byte)
 
+    def twin(self, runtimes: int = 1) -> Engine:
+        """Another engine of the same library, with weights and activation memory of its own."""
+        return Engine(self.library_path, self.manifest, self.settings, self.source_directory, runtimes)
+
     def save(self, path: Path | str) -> Path:
         """Write the engine to one file; see :func:`fx2ait_core.runtime.artifact.save`."""
         from .artifact import save  # noqa: PLC0415  (it imports this module)
