@@ -58,6 +58,7 @@ def differing_together(
     its own ``inputs``. Raises what a thread raises.
     """
     counts = [_Count(_answer(engine, given)) for engine, given in zip(engines, inputs, strict=True)]
+    _wait(inputs[0][0].device)  # the threads' streams do not wait for this one's
     barrier = threading.Barrier(len(engines))
     faults: list[BaseException] = []
 
