@@ -33,10 +33,10 @@ from .ir.operator import (
     pointwise_operator,
 )
 from .ir.pointwise import PointwiseProgram, PointwiseStep
+from .ir.positions import positions_read
 from .ir.traits import AffineChannels, ChannelsLast, Epilogue, Pointwise, RowMajor, Trait, View
 from .ir.types import TensorType, tensor_type
 from .ir.value import Constant, Input, Value
-from .ir.windows import positions_read
 from .target.backend import Backend
 from .target.target import Target
 

@@ -18,9 +18,9 @@ from fx2ait_core.ir.formula import evaluate_formula
 from fx2ait_core.ir.fused import FusedPointwise, ProgramAttributes
 from fx2ait_core.ir.layouts import channels_last
 from fx2ait_core.ir.pointwise import PointwiseProgram
+from fx2ait_core.ir.positions import positions_read
 from fx2ait_core.ir.types import tensor_type
 from fx2ait_core.ir.value import Constant, Value
-from fx2ait_core.ir.windows import positions_read
 from fx2ait_core.plan.work import work_of
 
 BATCH = symbol("batch")
