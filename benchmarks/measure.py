@@ -60,7 +60,7 @@ class Run:
         self.model: torch.nn.Module = instantiate(self.recipe, path.parent)
         self.device = torch.device(wish.target)
         self.command = shlex.join(["python", *sys.argv])
-        stem = f"{_slug(environment(self.device).card)}-{self.name}"
+        stem = f"{slug(environment(self.device).card)}-{self.name}"
         self.record = Record(wish.out / f"{stem}.json", wish.update)
         self.layers = Record(wish.out / f"{stem}-layers.json", wish.update)
         self.summary: list[str] = []
@@ -289,5 +289,6 @@ def _progress() -> Any:
     return TerminalProgress(Console(stderr=True, highlight=False))
 
 
-def _slug(card: str) -> str:
+def slug(card: str) -> str:
+    """The card's name as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", card.lower().replace("(r)", "").replace("nvidia", "")).strip("-")

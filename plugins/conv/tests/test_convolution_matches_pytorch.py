@@ -1,6 +1,7 @@
 """Convolutions over the whole argument range, compiled and compared with PyTorch in float64.
 
-Each hypothesis example is a bench of 50 convolutions in one engine, so that six examples are 300.
+Each hypothesis example is a bench of 50 convolutions in one engine, each part two of them: 300
+convolutions on the CPU and 500 on a GPU, in parts that can be tested side by side.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from hypothesis import strategies as st
 from fx2ait_core.testing.matching import TARGETS, Case, assert_matches_pytorch
 
 PER_BENCH = 50
-BENCHES = 6
+BENCHES = 2
+PARTS = [
+    *(pytest.param("cpu", part, id=f"cpu-{part}") for part in range(3)),
+    *(pytest.param("cuda", part, id=f"cuda-{part}", marks=pytest.mark.cuda) for part in range(5)),
+]
+SIZES = [1, 1, 2, 3, 3, 3, 3, 5, 7, 11]
 
 
 @st.composite
@@ -23,7 +29,7 @@ def convolutions(draw: st.DrawFn) -> Case:
     per_group = 1 if depthwise else draw(st.sampled_from([1, 2, 3, 5, 8, 16, 24, 33, 64]))
     channels = groups * per_group
     out_channels = groups * draw(st.sampled_from([1, 2, 3, 4, 7, 8, 16, 24, 40]))
-    kernel = (draw(st.sampled_from([1, 2, 3, 3, 3, 5, 7])), draw(st.sampled_from([1, 2, 3, 3, 3, 5, 7])))
+    kernel = (draw(st.sampled_from(SIZES)), draw(st.sampled_from(SIZES)))
     dilation = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     stride = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
     padding: tuple[int, int] | str = (draw(st.integers(0, 4)), draw(st.integers(0, 4)))
@@ -62,7 +68,7 @@ def calibrated_norm(channels: int) -> torch.nn.Module:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("target", "part"), PARTS)
 @given(
     cases=st.lists(convolutions(), min_size=PER_BENCH, max_size=PER_BENCH),
     channels_last=st.booleans(),
@@ -75,7 +81,7 @@ def calibrated_norm(channels: int) -> torch.nn.Module:
     suppress_health_check=list(HealthCheck),
 )
 def test_convolutions_match_pytorch(
-    target: str, cases: list[Case], channels_last: bool, half_inputs: bool
+    target: str, part: int, cases: list[Case], channels_last: bool, half_inputs: bool
 ) -> None:
     assert_matches_pytorch(cases, target=target, channels_last=channels_last, half_inputs=half_inputs)
 
