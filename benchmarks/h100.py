@@ -26,6 +26,7 @@ if __name__ == "__main__":
                 rounds=20,
                 compile_modes="reduce-overhead,max-autotune",
                 other_archs="sm_80",
+                other_precisions="bf16",
                 repeats=1000,
             )
         )

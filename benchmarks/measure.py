@@ -74,7 +74,9 @@ class Run:
         self.others: list[Contender] = []
         if "benchmark" in self.wish.sections:
             for arch in self.wish.other_archs:
-                self.record.section(f"compile {arch}", partial(self._compile_other, arch))
+                self.record.section(f"compile {arch}", partial(self._compile_other, arch, None))
+            for precision in self.wish.other_precisions:
+                self.record.section(f"compile {precision}", partial(self._compile_other, None, precision))
         sections: dict[str, tuple[Record, Callable[[int], None]]] = {
             "verify": (self.record, lambda batch: self._verify()),
             "benchmark": (self.record, self._benchmark),
@@ -104,19 +106,20 @@ class Run:
 
     def _compile(self) -> None:
         started = time.perf_counter()
-        self.engine = self._compiled(None)
+        self.engine = self._compiled()
         self.record.data["compile_seconds"] = round(time.perf_counter() - started, 2)
         self.record.data["memory"] = dict(self.engine.manifest["memory"])
 
-    def _compile_other(self, arch: str) -> None:
+    def _compile_other(self, arch: str | None, precision: str | None) -> None:
         from fx2ait_core.bench.rivals import EngineRival  # noqa: PLC0415
 
-        engine = self._compiled(arch)
+        engine = self._compiled(arch, precision)
         if not callable(engine):
             raise RuntimeError(f"an engine for {arch} does not run on this machine")
-        self.others.append(EngineRival("fx2ait_" + re.sub(r"[^a-z0-9]", "", arch.lower()), engine))
+        differs = arch or precision or ""
+        self.others.append(EngineRival("fx2ait_" + re.sub(r"[^a-z0-9]", "", differs.lower()), engine))
 
-    def _compiled(self, arch: str | None) -> Any:
+    def _compiled(self, arch: str | None = None, precision: str | None = None) -> Any:
         import fx2ait_core as fx2ait  # noqa: PLC0415
         from fx2ait_core.recipes.instantiate import example_inputs  # noqa: PLC0415
         from fx2ait_core.recipes.schema import for_target  # noqa: PLC0415
@@ -128,7 +131,7 @@ class Run:
                 example_inputs(self.recipe, batch=low if low == high else None),
                 target=self.wish.target,
                 arch=arch,
-                precision=for_target(self.recipe.precision, self.wish.target),  # type: ignore[arg-type]
+                precision=precision or for_target(self.recipe.precision, self.wish.target),  # type: ignore[arg-type]
                 dynamic_batch=None if low == high else (low, high),
                 tune_batches=() if low == high else self.wish.batches,
                 input_names=[item.name for item in self.recipe.inputs],

@@ -18,6 +18,7 @@ class Wishes:
     """What is measured; ``rivals`` None stands for all.
 
     :param other_archs: architectures whose engines are measured beside, as ``fx2ait_<arch>``.
+    :param other_precisions: precisions of further engines, measured beside as ``fx2ait_<precision>``.
     :param repeats: runs at each batch size that must equal the first, bit by bit.
     :param update: keep what the records hold of other batches and sections.
     """
@@ -29,6 +30,7 @@ class Wishes:
     compile_modes: tuple[str, ...]
     rivals: tuple[str, ...] | None
     other_archs: tuple[str, ...]
+    other_precisions: tuple[str, ...]
     sections: tuple[str, ...]
     repeats: int
     threads: int | None
@@ -47,6 +49,7 @@ def wishes(
     rounds: int,
     compile_modes: str = "",
     other_archs: str = "",
+    other_precisions: str = "",
     repeats: int,
     arguments: Sequence[str] | None = None,
 ) -> Wishes:
@@ -69,6 +72,11 @@ def wishes(
         default=other_archs,
         help="architectures whose engines are measured beside, by commas, or none (default: %(default)s)",
     )
+    add(
+        "--other-precisions",
+        default=other_precisions,
+        help="precisions whose engines are measured beside, by commas, or none (default: %(default)s)",
+    )
     add("--sections", default=",".join(SECTIONS), help="what to do, by commas (default: %(default)s)")
     add("--repeats", type=int, default=repeats, help="runs compared bit by bit (default: %(default)s)")
     add("--threads", type=int, default=None, help="threads, on the cpu")
@@ -88,6 +96,7 @@ def wishes(
         compile_modes=_list(given.compile_modes),
         rivals=None if given.rivals is None else _list(given.rivals),
         other_archs=_list(given.other_archs),
+        other_precisions=_list(given.other_precisions),
         sections=sections,
         repeats=given.repeats,
         threads=given.threads,
