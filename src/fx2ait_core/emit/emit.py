@@ -17,6 +17,7 @@ from .model_source import bucket_functions, check_plan, model_source
 from .ninja_file import ninja_file
 from .source_tree import SourceTree
 from .templates import Templates
+from .units import KernelText, units_of
 from .weights import embedding, pack
 
 
@@ -31,11 +32,15 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     weights = pack(plan.constants)
     suffix = backend.source_suffix
     texts = {f"kernels/{kernel.name}{suffix}": kernel_file(kernel, plan.plugins) for kernel in plan.kernels}
+    made_by = {f"kernels/{kernel.name}{suffix}": kernel.kernel for kernel in plan.kernels}
+    units = units_of([KernelText(path, text, made_by[path]) for path, text in texts.items()], suffix)
+    shared = {path for unit in units for path in unit.members}
+    texts |= {unit.path: unit.text for unit in units}
     texts |= {f"runtime/{name}": text for name, text in runtime_sources().items()}
     texts[f"model{suffix}"] = model_source(plan, backend, weights, templates)
     texts["constants.S"] = embedding(weights, "weights.safetensors")
     library = f"{library_name(plan.name)}.so"
-    sources = [path for path in texts if path.endswith((suffix, ".cpp", ".S"))]
+    sources = [path for path in texts if path.endswith((suffix, ".cpp", ".S")) and path not in shared]
     texts["build.ninja"] = ninja_file(library, sources, backend, plan.target)
     texts["kernels.h"] = declarations(plan, templates, backend.type_includes)
     texts["manifest.json"] = to_json(manifest(plan, weights, bucket_functions(plan)))
