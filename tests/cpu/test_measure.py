@@ -136,10 +136,10 @@ def test_times_are_true_and_failures_are_results(settings, target):
     results = list(measurer(CpuBackend(), target, settings, seen.append)(jobs_of(problem(target), bodies)))
     assert 300 <= results[0] < results[3] >= 900
     assert results[1] == Failed("I refuse")
-    assert isinstance(results[2], Failed) and "kernel.cpp" in results[2].reason
+    assert isinstance(results[2], Failed) and "candidate_0.cpp" in results[2].reason
     assert [(p.done, p.total) for p in seen if p.stage == "measure"] == [(n, 4) for n in range(1, 5)]
     compiled = [p.unit for p in seen if p.stage == "compile"]
-    assert sum("caller.cpp" in unit for unit in compiled) <= 1, "one caller serves all candidates"
+    assert sum("clock.cpp" in unit for unit in compiled) <= 1, "one clock serves all candidates"
 
 
 def test_the_whole_way_to_a_choice(settings, target):
@@ -148,7 +148,7 @@ def test_the_whole_way_to_a_choice(settings, target):
     device = tuning_device(CpuBackend(), target, settings)
     measure = measurer(CpuBackend(), target, settings)
     cache = TuningCache(None)
-    with pytest.warns(RuntimeWarning, match=r"test 2 is skipped for test\.kind: Compiling kernel\.cpp"):
+    with pytest.warns(RuntimeWarning, match=r"test 2 is skipped for test\.kind: Compiling candidates\.cpp"):
         choice = select(asked, offers, measure, cache, device)
     assert (choice.candidate.config, choice.choice) == (1, "measured")
     assert select(asked, offers, None, cache, device).choice == "cached"
@@ -201,7 +201,7 @@ def test_the_clock_of_cuda_compiles(settings, arch):
     kernel = backend.kernels()[0]
     candidate = kernel.candidates(asked)[0]
     source = kernel.emit("candidate", asked, candidate.config)
-    tree = measured_tree(Job(asked, Offer(kernel, "core", candidate), source), backend)
+    tree = measured_tree([Job(asked, Offer(kernel, "core", candidate), source)], backend)
     try:
         assert build(tree, backend, card, settings).compiled == 2
     except BuildError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ from .model_source import bucket_functions, check_plan, model_source
 from .ninja_file import ninja_file
 from .source_tree import SourceTree
 from .templates import Templates
-from .units import KernelText, units_of
+from .units import grouped, unit_text
 from .weights import embedding, pack
 
 
@@ -32,10 +33,8 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     weights = pack(plan.constants)
     suffix = backend.source_suffix
     texts = {f"kernels/{kernel.name}{suffix}": kernel_file(kernel, plan.plugins) for kernel in plan.kernels}
-    made_by = {f"kernels/{kernel.name}{suffix}": kernel.kernel for kernel in plan.kernels}
-    units = units_of([KernelText(path, text, made_by[path]) for path, text in texts.items()], suffix)
-    shared = {path for unit in units for path in unit.members}
-    texts |= {unit.path: unit.text for unit in units}
+    units, shared = _units([kernel.kernel for kernel in plan.kernels], texts, suffix)
+    texts |= units
     texts |= {f"runtime/{name}": text for name, text in runtime_sources().items()}
     texts[f"model{suffix}"] = model_source(plan, backend, weights, templates)
     texts["constants.S"] = embedding(weights, "weights.safetensors")
@@ -55,6 +54,22 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     )
     texts |= {f"include/{path}": text for path, text in _headers(plan, backend).items()}
     return SourceTree({**{p: t.encode() for p, t in texts.items()}, "weights.safetensors": weights.data})
+
+
+def _units(
+    families: Sequence[str], files: Mapping[str, str], suffix: str
+) -> tuple[dict[str, str], set[str]]:
+    """Units by path, and the paths of the kernels in them; what is left is compiled alone."""
+    paths = list(files)
+    units: dict[str, str] = {}
+    shared: set[str] = set()
+    for group in grouped(zip(families, files.values(), strict=True)):
+        if len(group) > 1:
+            members = {paths[index]: files[paths[index]] for index in group}
+            number = sum(path.startswith(f"units/{families[group[0]]}-") for path in units) + 1
+            units[f"units/{families[group[0]]}-{number}{suffix}"] = unit_text(members, "units")
+            shared.update(members)
+    return units, shared
 
 
 def library_name(engine: str) -> str:

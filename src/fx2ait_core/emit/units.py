@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 MOST = 8  # kernels in a unit: then headers are a third of its time, and sixteen processors still find work
 
@@ -14,47 +13,21 @@ _INCLUDE = re.compile(r"include\s*[<\"]")
 _LOCAL = re.compile(r"(?:include\s*[<\"]|pragma\s+(?:unroll\b|GCC\s+(?:ivdep|unroll)\b))")
 
 
-@dataclass(frozen=True)
-class KernelText:
-    """A kernel's file: its path in the tree, its text, and the kernel family that made it."""
-
-    path: str
-    text: str
-    family: str
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A source that includes the files of several kernels, each inside a namespace of its own."""
-
-    path: str
-    text: str
-    members: tuple[str, ...]
-
-
-def units_of(kernels: Iterable[KernelText], suffix: str, most: int = MOST) -> list[Unit]:
-    """Units for the kernels that can share one; all others are compiled alone.
+def grouped(kernels: Iterable[tuple[Hashable, str]], most: int = MOST) -> list[list[int]]:
+    """Positions of kernels by the unit that they share, in order of each one's first.
 
     Kernels share a unit when their families and the headers that they include are equal. A kernel
     with preprocessor directives beyond includes and loop pragmas is left alone, since these would
-    outlast its file. Equal kernels give equal units.
+    outlast its file.
 
-    :param suffix: of generated sources.
-    :param most: kernels in one unit.
+    :param kernels: for each, what must be equal in a unit, and its text.
+    :param most: kernels in one unit; the units of a family are nearly equal in length.
     """
-    groups: dict[tuple[str, tuple[str, ...]], list[KernelText]] = {}
-    for kernel in sorted(kernels, key=lambda kernel: kernel.path):
-        if can_share(kernel.text):
-            groups.setdefault((kernel.family, tuple(_includes(kernel.text))), []).append(kernel)
-    units = []
-    numbers: dict[str, int] = {}
-    for (family, includes), members in sorted(groups.items()):
-        for part in _parts(members, most):
-            if len(part) > 1:
-                numbers[family] = numbers.get(family, 0) + 1
-                path = f"units/{family}_{numbers[family]}{suffix}"
-                units.append(Unit(path, _text(path, includes, part), tuple(k.path for k in part)))
-    return units
+    families: dict[Hashable, list[int]] = {}
+    for position, (family, text) in enumerate(kernels):
+        key = (family, _includes(text)) if can_share(text) else (position,)
+        families.setdefault(key, []).append(position)
+    return sorted(part for members in families.values() for part in _parts(members, most))
 
 
 def can_share(text: str) -> bool:
@@ -62,21 +35,29 @@ def can_share(text: str) -> bool:
     return all(_LOCAL.match(directive) for directive in _DIRECTIVE.findall(text))
 
 
-def _includes(text: str) -> list[str]:
-    return [directive.rstrip() for directive in _DIRECTIVE.findall(text) if _INCLUDE.match(directive)]
+def unit_text(kernels: Mapping[str, str], folder: str) -> str:
+    """A source that includes the files of kernels, each inside a namespace of its own.
+
+    Their headers come first, so that those are outside; launchers have C linkage, so that theirs
+    are the same functions as without a namespace.
+
+    :param kernels: texts that may share a unit, by path in the tree.
+    :param folder: the unit's own, in the tree.
+    """
+    lines = ["// Kernels that are compiled together, so that their headers are read once."]
+    lines += [f"#{include}" for include in _includes(next(iter(kernels.values())))]
+    for number, path in enumerate(kernels):
+        file = posixpath.relpath(path, folder or ".")
+        lines += ["", f"namespace kernel_{number} {{", f'#include "{file}"', "}"]
+    return "\n".join(lines) + "\n"
 
 
-def _parts(members: Sequence[KernelText], most: int) -> list[Sequence[KernelText]]:
+def _includes(text: str) -> tuple[str, ...]:
+    return tuple(d.rstrip() for d in _DIRECTIVE.findall(text) if _INCLUDE.match(d))
+
+
+def _parts(members: Sequence[int], most: int) -> list[list[int]]:
     """As few parts as ``most`` allows, of nearly equal length."""
     count = -(-len(members) // most)
     bounds = [len(members) * index // count for index in range(count + 1)]
-    return [members[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
-
-
-def _text(path: str, includes: Iterable[str], members: Sequence[KernelText]) -> str:
-    lines = ["// Kernels that are compiled together, so that their headers are read once."]
-    lines += [f"#{include}" for include in includes]
-    for index, kernel in enumerate(members):
-        file = posixpath.relpath(kernel.path, posixpath.dirname(path))
-        lines += ["", f"namespace kernel_{index} {{", f'#include "{file}"', "}"]
-    return "\n".join(lines) + "\n"
+    return [list(members[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
