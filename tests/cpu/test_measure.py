@@ -128,7 +128,7 @@ def test_launchers_get_what_the_contract_promises(settings, target):
 def test_times_are_true_and_failures_are_results(settings, target):
     bodies = [
         WAIT.format(300),
-        "(void)x; (void)weight; (void)batch; (void)e0; throw std::runtime_error(\"I refuse\");",
+        '(void)x; (void)weight; (void)batch; (void)e0; throw std::runtime_error("I refuse");',
         "this is no C++",
         WAIT.format(900),
     ]
@@ -152,7 +152,9 @@ def test_candidates_of_a_family_are_compiled_together_and_once(settings, target)
     assert all(isinstance(time, float) for time in first)
     assert 210 <= first[0] < first[1] < first[2], "each one's own launcher is timed"
     compiled = [p.unit for p in seen if p.stage == "compile"]
-    assert sum("candidates.cpp" in unit for unit in compiled) == 2, "three together, the one with a macro alone"
+    assert sum("candidates.cpp" in unit for unit in compiled) == 2, (
+        "three together, the one with a macro alone"
+    )
     seen.clear()
     other_batch = [dataclasses.replace(job, problem=problem(target, batch=3)) for job in jobs[:2]]
     assert all(isinstance(time, float) for time in measure([jobs[2], *other_batch]))
@@ -160,7 +162,7 @@ def test_candidates_of_a_family_are_compiled_together_and_once(settings, target)
 
 
 def test_what_fails_among_others_is_the_failure_of_one(settings, target):
-    broken = "static_assert(sizeof(result) == 1, \"odd\");"
+    broken = 'static_assert(sizeof(result) == 1, "odd");'
     results = list(
         measurer(CpuBackend(), target, settings)(
             jobs_of(problem(target), [WAIT.format(215), broken, WAIT.format(225)])

@@ -20,7 +20,12 @@ from fx2ait_core.settings import Settings
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 FACTORS = torch.tensor([2.0, 3.0, 5.0])
-OWN = "\nnamespace {{\nstruct Epilogue {{ static constexpr int number = {}; }};\nconstexpr int kOwn = Epilogue::number;\n}}\n"
+OWN = """
+namespace {{
+struct Epilogue {{ static constexpr int number = {}; }};
+constexpr int kOwn = Epilogue::number;
+}}
+"""
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_kernels_with_other_headers_do_not_meet():
         "  #  ifdef N",
         "#undef N",
         "#include MACRO",
-        "#pragma GCC optimize(\"O1\")",
+        '#pragma GCC optimize("O1")',
         "#pragma pack(1)",
         "#if __CUDA_ARCH__ >= 900",
     ],
@@ -49,7 +49,9 @@ def test_what_would_outlast_a_file_keeps_it_alone(line):
     assert grouped([("k", text), ("k", PLAIN), ("k", text), ("k", PLAIN)]) == [[0], [1, 3], [2]]
 
 
-@pytest.mark.parametrize("line", ["#pragma GCC ivdep", "#  pragma unroll 4", "#pragma GCC unroll 8", "// #define N"])
+@pytest.mark.parametrize(
+    "line", ["#pragma GCC ivdep", "#  pragma unroll 4", "#pragma GCC unroll 8", "// #define N"]
+)
 def test_what_ends_with_a_file_does_not(line):
     assert can_share(f"{PLAIN}{line}\n")
 

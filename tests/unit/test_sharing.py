@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from fx2ait_core.tune.sharing import share
 
 rival_tables = st.lists(
-    st.dictionaries(st.tuples(st.sampled_from("abcde")), st.floats(0.5, 2.0), min_size=1), min_size=1, max_size=5
+    st.dictionaries(st.tuples(st.sampled_from("abcde")), st.floats(0.5, 2.0), min_size=1),
+    min_size=1,
+    max_size=5,
 )
 
 

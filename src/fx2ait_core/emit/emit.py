@@ -56,9 +56,7 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     return SourceTree({**{p: t.encode() for p, t in texts.items()}, "weights.safetensors": weights.data})
 
 
-def _units(
-    families: Sequence[str], files: Mapping[str, str], suffix: str
-) -> tuple[dict[str, str], set[str]]:
+def _units(families: Sequence[str], files: Mapping[str, str], suffix: str) -> tuple[dict[str, str], set[str]]:
     """Units by path, and the paths of the kernels in them; what is left is compiled alone."""
     paths = list(files)
     units: dict[str, str] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import pairwise
 
 MOST = 8  # kernels in a unit: then headers are a third of its time, and sixteen processors still find work
 
@@ -60,4 +61,4 @@ def _parts(members: Sequence[int], most: int) -> list[list[int]]:
     """As few parts as ``most`` allows, of nearly equal length."""
     count = -(-len(members) // most)
     bounds = [len(members) * index // count for index in range(count + 1)]
-    return [list(members[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [list(members[start:end]) for start, end in pairwise(bounds)]

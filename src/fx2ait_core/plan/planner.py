@@ -108,7 +108,9 @@ def _is_unasked(sizes: Mapping[str, int], tune_sizes: Sequence[Mapping[str, int]
     return bool(tune_sizes) and not any(dict(sizes) == {**sizes, **asked} for asked in tune_sizes)
 
 
-def _unmeasured(problem: Problem, offers: Sequence[Offer], others: Sequence[tuple[Problem, Choice]]) -> Choice:
+def _unmeasured(
+    problem: Problem, offers: Sequence[Offer], others: Sequence[tuple[Problem, Choice]]
+) -> Choice:
     """A choice made for smaller sizes where that does nearly as well, else the best estimate.
 
     A kernel that is there already costs neither compilation nor packed constants. It is taken to

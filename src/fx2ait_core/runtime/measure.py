@@ -108,8 +108,8 @@ class _Callers:
         trees = [measured_tree([job for _, job in group], self._backend) for group in groups]
         for group, library in zip(groups, self._build(trees), strict=True):
             for number, (key, _) in enumerate(group):
-                failed = isinstance(library, BuildError)
-                self._made[key] = library if failed else _Caller(library.path, number)
+                built = library if isinstance(library, BuildError) else _Caller(library.path, number)
+                self._made[key] = built
 
 
 def _compiled_identity(job: Job) -> str:

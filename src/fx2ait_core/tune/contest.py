@@ -50,9 +50,7 @@ class Contest:
         self.failures[key] = reason
         self.samples.pop(key, None)
         shown = reason if len(reason) < 1500 else f"{reason[:1500]} …"
-        warnings.warn(
-            f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2
-        )
+        warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2)
 
     def median(self, key: MeasurementKey) -> float:
         return statistics.median(self.samples[key])

@@ -87,5 +87,3 @@ class Choice:
     candidate: Candidate
     microseconds: float
     choice: Literal["measured", "cached", "heuristic"]
-
-
