@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import PlanError
 from ..plan.plan import Plan
 from ..target.backend import Backend, header_texts
-from .identifiers import one_line
+from .identifiers import Identifiers, one_line
 from .kernel_source import declarations, kernel_file
 from .manifest import manifest, to_json
 from .model_source import bucket_functions, check_plan, model_source
@@ -58,14 +58,13 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
 
 def _units(families: Sequence[str], files: Mapping[str, str], suffix: str) -> tuple[dict[str, str], set[str]]:
     """Units by path, and the paths of the kernels in them; what is left is compiled alone."""
-    paths = list(files)
+    paths, names = list(files), Identifiers()
     units: dict[str, str] = {}
     shared: set[str] = set()
     for group in grouped(zip(families, files.values(), strict=True)):
         if len(group) > 1:
             members = {paths[index]: files[paths[index]] for index in group}
-            number = sum(path.startswith(f"units/{families[group[0]]}-") for path in units) + 1
-            units[f"units/{families[group[0]]}-{number}{suffix}"] = unit_text(members, "units")
+            units[f"units/{names(families[group[0]])}{suffix}"] = unit_text(members, "units")
             shared.update(members)
     return units, shared
 

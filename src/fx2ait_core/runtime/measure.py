@@ -50,11 +50,12 @@ def measurer(
         return None
     built = _Callers(backend, target, settings, progress)
     on_gpu = "compute_capability" in target.properties
-    device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
-    data = RandomData(device)
 
     def measure(jobs: Sequence[Job]) -> Iterator[float | Failed]:
         callers = built.of(jobs)
+        data = RandomData(
+            torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+        )
         for number, (job, made) in enumerate(zip(jobs, callers, strict=True), start=1):
             yield Failed(str(made)) if isinstance(made, BuildError) else time_job(job, made, data)
             if progress is not None:
