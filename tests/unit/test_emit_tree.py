@@ -113,7 +113,9 @@ def test_a_cached_choice_and_a_measured_one_are_emitted_alike(plan, backend):
 def test_ninja_compiles_every_source_of_the_tree(plan, backend):
     tree = emit(plan, backend)
     text = tree.text("build.ninja")
+    units = [tree.text(path) for path in tree if path.startswith("units/")]
     sources = [path for path in tree if path.endswith((".cpp", ".S"))]
+    sources = [path for path in sources if not any(f'"../{path}"' in unit for unit in units)]
     assert len(sources) >= 6
     for source in sources:
         assert re.search(rf"^build \S+: \w+ {re.escape(source)}\b", text, re.MULTILINE)
