@@ -3,9 +3,8 @@
 // blocks of 64 input channels for each filter tap.
 //
 //   producer warp     one thread lets the copy engine fill a ring of stages in shared memory: pixels
-//                     by box or im2col copies, which also supply padding, stride and dilation,
-//                     filters, and behind a tile's last step the operands of its epilogue
-//                     (wgmma_operands.cuh)
+//                     by im2col copies, which also supply padding, stride and dilation, filters, and
+//                     behind a tile's last step the operands of its epilogue (wgmma_operands.cuh)
 //   consumer warps    one or two warpgroups multiply from the ring into registers and finish tiles
 //
 // Blocks walk over the tiles, so that the ring fills for the next tile while one is finished. Where
@@ -55,19 +54,15 @@ struct StepLoader {
 
   /// The filters of a step; they are constants.
   __device__ void load_filters(uint32_t stage, uint32_t barrier, int which) const {
-    fx2ait::mbarrier_arrive_expecting(barrier, g.tile_pixels * Tile::kRowBytes + Tile::kFilterBytes);
+    fx2ait::mbarrier_arrive_expecting(barrier, Tile::kStageBytes);
     fx2ait::tma_load_3d(stage + Tile::kPixelBytes, filters, barrier, 0, out_channel, which);
   }
 
   /// The pixels of the next step.
   __device__ void load_pixels(uint32_t stage, uint32_t barrier) {
-    const int channel = channel_block * fx2ait::kTensorMapRow;
-    const int tap_x = tap_column * g.dilation_width, tap_y = tap_row * g.dilation_height;
-    if constexpr (Tile::kBoxes) {
-      fx2ait::tma_load_4d(stage, images, barrier, channel, column + tap_x, row + tap_y, image);
-    } else {
-      fx2ait::tma_load_im2col(stage, images, barrier, channel, column, row, image, tap_x, tap_y);
-    }
+    fx2ait::tma_load_im2col(
+        stage, images, barrier, channel_block * fx2ait::kTensorMapRow, column, row, image,
+        tap_column * g.dilation_width, tap_row * g.dilation_height);
     ++step;
     if (++channel_block == g.channel_blocks) {
       channel_block = 0;
@@ -87,7 +82,7 @@ __device__ void produce(
     const CUtensorMap& images, const CUtensorMap& filters, const OperandMaps<Operands>& operands,
     const ConvGeometry& g, const Ring<Tile>& ring) {
   using OperandCopies = OperandSteps<Tile, Operands>;
-  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kChannels);
+  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
   int tile = static_cast<int>(blockIdx.x) / Tile::kSplits;
   Work<Tile> work(tile, g);
   StepLoader<Tile> loader{images, filters, g};
@@ -175,7 +170,9 @@ __device__ __forceinline__ void consume(
   const int group = static_cast<int>(threadIdx.x) / 128;
   const int team = Tile::kAlternate ? group : 0;
   const int first_row = Tile::kAlternate ? 0 : group * Tile::kGroupPixels;
-  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kChannels);
+  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
+  const ResultRange<Result> range{result, g.pixels, g.out_channels};
+
   fx2ait::wait_for_predecessor();  // before operands are read or results written
   if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // until the other blocks have made their barriers
   float sums[Tile::kGroupPixels / 64][Tile::kChannels / 2];
@@ -201,7 +198,6 @@ __device__ __forceinline__ void consume(
         }
       });
     };
-    const ResultRange<Result> range{result, work.end, g.out_channels};
     const DirectOperands<Epilogue, Result> direct{epilogue, range, work.pixel, work.channel};
     if constexpr (Tile::kSplits > 1) {
       ShareFinish<Tile, Epilogue> share(shared_sums, direct);
@@ -254,19 +250,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
   }
 }
 
-/// The largest box of at most `pixels` pixels in whole rows, and in whole images where those fit. Rows
-/// are spread evenly over the boxes of an image. A row may not be wider than `pixels`.
-struct PixelBox {
-  int rows, images;
-
-  PixelBox(int pixels, int height, int width) {
-    const int fitting = std::min(height, pixels / width);
-    const int boxes = (height + fitting - 1) / fitting;
-    rows = (height + boxes - 1) / boxes;
-    images = boxes == 1 ? pixels / (height * width) : 1;
-  }
-};
-
 /// Enqueues result = epilogue(conv2d(input, filters)).
 ///
 /// `input` is dense [images, height, width, channels]; `filters` are packed as
@@ -279,19 +262,11 @@ void launch_conv2d_wgmma(
     cudaStream_t stream) {
   const auto& w = windows;
   const int channel_blocks = (w.channels + fx2ait::kTensorMapRow - 1) / fx2ait::kTensorMapRow;
-  ConvGeometry geometry{
+  const ConvGeometry geometry{
       w.images * out_height * out_width, out_channels, out_width, out_height * out_width, w.stride_height,
       w.stride_width, w.padding_top, w.padding_left, w.kernel_width, w.dilation_height, w.dilation_width,
-      channel_blocks, channel_blocks * w.kernel_height * w.kernel_width, Tile::kPixels, 1};
-  CUtensorMap image_map;
-  if constexpr (Tile::kBoxes) {
-    const PixelBox box(Tile::kPixels, out_height, out_width);
-    geometry.tile_pixels = box.rows * box.images * out_width;
-    geometry.image_tiles = (out_height + box.rows - 1) / box.rows;
-    image_map = fx2ait::encode_box_map(input, windows, out_width, box.rows, box.images);
-  } else {
-    image_map = fx2ait::encode_im2col_map(input, windows, Tile::kPixels);
-  }
+      channel_blocks, channel_blocks * w.kernel_height * w.kernel_width};
+  const CUtensorMap image_map = fx2ait::encode_im2col_map(input, windows, Tile::kPixels);
   const CUtensorMap filter_map =
       fx2ait::encode_blocks_map(filters, geometry.steps, out_channels, Tile::kChannels);
   const auto operand_maps = Fetched::maps(epilogue, geometry.pixels, out_channels, Tile::kPixels);
@@ -299,7 +274,7 @@ void launch_conv2d_wgmma(
   constexpr auto kernel = conv2d_wgmma<Tile, Fetched, Element, Result, Epilogue>;
   FX2AIT_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes));
-  const int tiles = geometry.tiles(Tile::kChannels);
+  const int tiles = geometry.tiles(Tile::kPixels, Tile::kChannels);
   // Blocks that share tiles take one tile each; the others walk over tiles.
   const int blocks =
       Tile::kSplits > 1 ? tiles * Tile::kSplits : std::min(tiles, multiprocessors * Tile::kResident);

@@ -12,9 +12,6 @@ namespace fx2ait_conv {
 
 /// How the work is cut up.
 ///
-/// @tparam Boxes             a tile's pixels are whole rows of an image or whole images, copied as a
-///                           box: cheaper for the copy engine; else any consecutive pixels, copied by
-///                           im2col
 /// @tparam Pixels, Channels  size of a tile
 /// @tparam Groups            consumer warpgroups
 /// @tparam Alternate         each warpgroup works on tiles of its own, so that one multiplies while
@@ -22,12 +19,11 @@ namespace fx2ait_conv {
 /// @tparam Stages            depth of the ring
 /// @tparam Splits            blocks (a cluster) that share the sum of a tile
 /// @tparam Resident          blocks that a multiprocessor holds at a time
-template <
-    bool Boxes, int Pixels, int Channels, int Groups, bool Alternate, int Stages, int Splits, int Resident>
+template <int Pixels, int Channels, int Groups, bool Alternate, int Stages, int Splits, int Resident>
 struct WgmmaTile {
   static constexpr int kPixels = Pixels, kChannels = Channels, kStages = Stages, kSplits = Splits;
   static constexpr int kGroups = Groups, kResident = Resident;
-  static constexpr bool kBoxes = Boxes, kAlternate = Alternate;
+  static constexpr bool kAlternate = Alternate;
 
   static constexpr int kTeams = Alternate ? Groups : 1;  // sets of warpgroups that share a tile
   static constexpr int kTeamWarps = 4 * Groups / kTeams;
@@ -66,37 +62,24 @@ struct ConvGeometry {
   int kernel_width, dilation_height, dilation_width;
   int channel_blocks;  // of 64 input channels
   int steps;           // channel_blocks * filter taps
-  int tile_pixels;     // of a tile that is no image's last
-  int image_tiles;     // tiles of an image, or 1 where tiles hold whole images; only for boxes
 
   __host__ __device__ int channel_tiles(int size) const { return (out_channels + size - 1) / size; }
-  /// Tiles of `size` channels.
-  __host__ __device__ int tiles(int size) const {
-    const int images = pixels / out_plane;
-    const int pixel_tiles = image_tiles > 1 ? images * image_tiles : (pixels + tile_pixels - 1) / tile_pixels;
-    return pixel_tiles * channel_tiles(size);
+  __host__ __device__ int tiles(int size_pixels, int size_channels) const {
+    return (pixels + size_pixels - 1) / size_pixels * channel_tiles(size_channels);
   }
 };
 
 /// One tile, or with splits this block's part of its sum.
 template <class Tile>
 struct Work {
-  int pixel, end;      // first of the tile, and first behind it
-  int channel;         // first of the tile
+  int pixel, channel;  // first of the tile
   int step, steps;     // first step and their number
 
   __device__ Work(int tile, const ConvGeometry& g) {
     const int part = static_cast<int>(blockIdx.x) % Tile::kSplits;
     const int channel_tiles = g.channel_tiles(Tile::kChannels);
-    const int pixel_tile = tile / channel_tiles;
+    pixel = tile / channel_tiles * Tile::kPixels;
     channel = tile % channel_tiles * Tile::kChannels;
-    pixel = pixel_tile * g.tile_pixels;
-    end = g.pixels;
-    if (Tile::kBoxes) {
-      const int image = pixel_tile / g.image_tiles;
-      if (g.image_tiles > 1) pixel = image * g.out_plane + pixel_tile % g.image_tiles * g.tile_pixels;
-      end = min(pixel + g.tile_pixels, g.image_tiles > 1 ? (image + 1) * g.out_plane : g.pixels);
-    }
     step = g.steps * part / Tile::kSplits;
     steps = g.steps * (part + 1) / Tile::kSplits - step;
   }

@@ -10,7 +10,6 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -64,68 +63,31 @@ struct ImageWindows {
   int dilation_height, dilation_width;
 };
 
-namespace detail {
-
-/// A batch of images as the encoders want it, fastest dimension first.
-struct ImageSizes {
-  cuuint64_t sizes[4], strides[3];
-  cuuint32_t steps[4];
-
-  ImageSizes(const ImageWindows& w, std::size_t element_bytes) {
-    const cuuint64_t pixel_bytes = static_cast<cuuint64_t>(w.channels) * element_bytes;
-    const cuuint64_t row_bytes = pixel_bytes * static_cast<cuuint64_t>(w.width);
-    const int extent[4] = {w.channels, w.width, w.height, w.images};
-    for (int i = 0; i < 4; ++i) sizes[i] = static_cast<cuuint64_t>(extent[i]);
-    strides[0] = pixel_bytes;
-    strides[1] = row_bytes;
-    strides[2] = row_bytes * static_cast<cuuint64_t>(w.height);
-    steps[0] = steps[3] = 1;
-    steps[1] = static_cast<cuuint32_t>(w.stride_width);
-    steps[2] = static_cast<cuuint32_t>(w.stride_height);
-  }
-};
-
-}  // namespace detail
-
 /// A map whose copies (`tma_load_im2col`) bring 64 channels of one filter tap for `pixels`
 /// consecutive output pixels. `channels` must be a multiple of 8 and the data 16-byte aligned.
 template <typename Element>
 CUtensorMap encode_im2col_map(const Element* data, const ImageWindows& windows, int pixels) {
   static const auto encode = detail::driver_function<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
   const auto& w = windows;
-  const detail::ImageSizes image(w, sizeof(Element));
+  const cuuint64_t pixel_bytes = static_cast<cuuint64_t>(w.channels) * sizeof(Element);
+  const cuuint64_t row_bytes = pixel_bytes * static_cast<cuuint64_t>(w.width);
+  const cuuint64_t sizes[4] = {
+      static_cast<cuuint64_t>(w.channels), static_cast<cuuint64_t>(w.width), static_cast<cuuint64_t>(w.height),
+      static_cast<cuuint64_t>(w.images)};
+  const cuuint64_t strides[3] = {pixel_bytes, row_bytes, row_bytes * static_cast<cuuint64_t>(w.height)};
   const int lower[2] = {-w.padding_left, -w.padding_top};
   const int upper[2] = {
       w.padding_right - (w.kernel_width - 1) * w.dilation_width,
       w.padding_bottom - (w.kernel_height - 1) * w.dilation_height};
+  const cuuint32_t steps[4] = {
+      1, static_cast<cuuint32_t>(w.stride_width), static_cast<cuuint32_t>(w.stride_height), 1};
   CUtensorMap map;
   detail::check_encoded(
       encode(
-          &map, detail::TensorMapType<Element>::value, 4, const_cast<Element*>(data), image.sizes, image.strides, lower,
-          upper, kTensorMapRow, static_cast<cuuint32_t>(pixels), image.steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+          &map, detail::TensorMapType<Element>::value, 4, const_cast<Element*>(data), sizes, strides, lower, upper,
+          kTensorMapRow, static_cast<cuuint32_t>(pixels), steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
           CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
       "the windows of an image");
-  return map;
-}
-
-/// A map whose copies (`tma_load_4d`) bring 64 channels of one filter tap for a box of output pixels,
-/// `columns` x `rows` x `images`; strides times columns or rows may not exceed 256. `channels` must
-/// be a multiple of 8 and the data 16-byte aligned.
-template <typename Element>
-CUtensorMap encode_box_map(const Element* data, const ImageWindows& windows, int columns, int rows, int images) {
-  static const auto encode = detail::driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
-  const auto& w = windows;
-  const detail::ImageSizes image(w, sizeof(Element));
-  const cuuint32_t box[4] = {
-      kTensorMapRow, static_cast<cuuint32_t>((columns - 1) * w.stride_width + 1),
-      static_cast<cuuint32_t>((rows - 1) * w.stride_height + 1), static_cast<cuuint32_t>(images)};
-  CUtensorMap map;
-  detail::check_encoded(
-      encode(
-          &map, detail::TensorMapType<Element>::value, 4, const_cast<Element*>(data), image.sizes, image.strides, box,
-          image.steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-      "boxes of an image");
   return map;
 }
 
