@@ -241,7 +241,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
 
   if (producer) {
     if constexpr (Tile::kHandsOver) fx2ait::release_registers<Tile::kProducerRegisters>();
-    if (threadIdx.x == Tile::kConsumers) produce<Tile>(images, filters, operands, geometry, ring);
+    if (threadIdx.x / 32 == Tile::kConsumers / 32 && fx2ait::elect_thread()) {
+      produce<Tile>(images, filters, operands, geometry, ring);
+    }
     __syncwarp();
     if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // the one inside consume
   } else {
