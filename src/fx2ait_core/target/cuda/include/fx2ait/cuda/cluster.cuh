@@ -1,4 +1,4 @@
-// Clusters: blocks that run at the same time and read each other's shared memory (sm_90 and newer).
+// Clusters: blocks that run at the same time and write to each other's shared memory (sm_90 and newer).
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,15 @@ __device__ __forceinline__ uint32_t cluster_rank() {
   return rank;
 }
 
-/// All threads of all blocks of the cluster meet; shared memory written before is seen after.
-__device__ __forceinline__ void cluster_sync() {
+/// Tells the cluster's other blocks that this thread has come here. Each thread of all blocks calls it,
+/// and then `cluster_wait`, warps as a whole.
+__device__ __forceinline__ void cluster_arrive() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+/// Waits until all threads of all blocks of the cluster have arrived; what they wrote to shared memory
+/// before can be seen.
+__device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
@@ -25,14 +31,30 @@ __device__ __forceinline__ uint32_t cluster_address(uint32_t address, uint32_t r
   return mapped;
 }
 
-/// Four floats from the shared memory of a block of the cluster.
-__device__ __forceinline__ float4 cluster_load(uint32_t address) {
-  float4 value;
-  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
-               : "r"(address)
-               : "memory");
-  return value;
+/// Writes four floats into a block of the cluster, whose `barrier` counts the 16 bytes when they are
+/// there. Both addresses are that block's, from `cluster_address`.
+__device__ __forceinline__ void cluster_store(uint32_t address, float a, float b, float c, float d, uint32_t barrier) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(address),
+      "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier)
+      : "memory");
+}
+
+/// Waits until the phase of that parity of this block's `barrier` is complete, and with it what other
+/// blocks stored (`cluster_store`).
+__device__ __forceinline__ void cluster_wait_stored(uint32_t barrier, uint32_t parity) {
+  uint32_t complete = 0;
+  while (!complete) {
+    asm volatile(
+        "{\n"
+        "  .reg .pred complete;\n"
+        "  mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 complete, [%1], %2;\n"
+        "  selp.u32 %0, 1, 0, complete;\n"
+        "}"
+        : "=r"(complete)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+  }
 }
 
 }  // namespace fx2ait

@@ -1,8 +1,8 @@
 // Tensor maps for the copy engine, encoded on the host (sm_90 and newer).
 //
-// The driver's encoders are looked up at run time, so nothing links against libcuda. Both kinds
-// of map here deliver rows of 64 two-byte elements (128 bytes) in the 128-byte swizzle that
-// `wgmma.cuh` reads.
+// The driver's encoders are looked up at run time, so nothing links against libcuda. The maps of
+// images and of blocks deliver rows of 64 two-byte elements (128 bytes) in the 128-byte swizzle
+// that `wgmma.cuh` reads; the map of a matrix delivers its boxes row by row.
 #pragma once
 
 #include <cuda.h>
@@ -108,6 +108,26 @@ CUtensorMap encode_blocks_map(const Element* data, int blocks, int rows, int box
           CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
       "blocks of rows");
+  return map;
+}
+
+/// A map of a dense matrix [rows, columns] of two-byte elements, whose copies (`tma_load_2d`) bring
+/// `box_rows` rows of `box_columns` columns, one row after the other. Columns must be a multiple of
+/// 8 and the data 16-byte aligned.
+template <typename Element>
+CUtensorMap encode_matrix_map(const Element* data, int rows, int columns, int box_rows, int box_columns) {
+  static const auto encode = detail::driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(columns) * sizeof(Element)};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[2] = {1, 1};
+  CUtensorMap map;
+  detail::check_encoded(
+      encode(
+          &map, detail::TensorMapType<Element>::value, 2, const_cast<Element*>(data), sizes, strides, box, steps,
+          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+      "a matrix");
   return map;
 }
 

@@ -1,0 +1,147 @@
+// How conv2d_wgmma cuts up its work, and the ring of stages in shared memory between the producer and
+// the consumers of a block.
+#pragma once
+
+#include <cstdint>
+
+#include "fx2ait/cuda/mbarrier.cuh"
+#include "fx2ait/cuda/tensor_map.h"
+#include "fx2ait_conv/wgmma_split.cuh"
+
+namespace fx2ait_conv {
+
+/// How the work is cut up.
+///
+/// @tparam Pixels, Channels  size of a tile
+/// @tparam Groups            consumer warpgroups
+/// @tparam Alternate         each warpgroup works on tiles of its own, so that one multiplies while
+///                           the other finishes; else they share each tile, half the pixels each
+/// @tparam Stages            depth of the ring
+/// @tparam Splits            blocks (a cluster) that share the sum of a tile
+/// @tparam Resident          blocks that a multiprocessor holds at a time
+template <int Pixels, int Channels, int Groups, bool Alternate, int Stages, int Splits, int Resident>
+struct WgmmaTile {
+  static constexpr int kPixels = Pixels, kChannels = Channels, kStages = Stages, kSplits = Splits;
+  static constexpr int kGroups = Groups, kResident = Resident;
+  static constexpr bool kAlternate = Alternate;
+
+  static constexpr int kTeams = Alternate ? Groups : 1;  // sets of warpgroups that share a tile
+  static constexpr int kTeamWarps = 4 * Groups / kTeams;
+  static constexpr int kGroupPixels = Pixels * kTeams / Groups;  // rows per warpgroup
+  static constexpr int kSums = kGroupPixels / 64 * Channels / 2;  // accumulators per thread
+
+  // Small tiles have registers to spare to load operands of the epilogue before they multiply.
+  static constexpr bool kLoadsEarly = kSums <= (Resident > 2 ? 16 : 32) && !Alternate;
+
+  // Registers come in equal shares to the 4 schedulers, so a ninth warp costs as much as a third
+  // warpgroup. Where sums are large the producer is one, and hands its registers to the others.
+  static constexpr bool kHandsOver = Groups == 2 && kSums > 64;
+  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+  static constexpr int kConsumers = Groups * 128, kThreads = kConsumers + (kHandsOver ? 128 : 32);
+
+  static constexpr int kRowBytes = fx2ait::kTensorMapRow * 2;
+  static constexpr int kPixelBytes = Pixels * kRowBytes, kFilterBytes = Channels * kRowBytes;
+  static constexpr int kStageBytes = kPixelBytes + kFilterBytes;
+  static constexpr int kRingBytes = Stages * kStageBytes;
+
+  using Sums = SplitSums<Pixels, Channels, Splits>;
+  static constexpr int kSharedBytes = kRingBytes + Sums::kBytes + 1024;  // the ring begins on 1024 bytes
+
+  static_assert(kGroupPixels % 64 == 0 && Pixels <= 256 && Channels % kSpan == 0 && Channels <= 256);
+  static_assert(!kHandsOver || Resident == 1, "registers are handed over within a single block");
+  static_assert(Splits == 1 || !Alternate, "blocks that share a tile do not alternate");
+};
+
+/// What the kernel needs to know of the convolution, beside the tensor maps.
+struct ConvGeometry {
+  int pixels;            // images * out_height * out_width
+  int out_channels;
+  int out_width, out_plane;  // out_plane = out_height * out_width
+  int stride_height, stride_width;
+  int padding_top, padding_left;
+  int kernel_width, dilation_height, dilation_width;
+  int channel_blocks;  // of 64 input channels
+  int steps;           // channel_blocks * filter taps
+
+  __host__ __device__ int channel_tiles(int size) const { return (out_channels + size - 1) / size; }
+  __host__ __device__ int tiles(int size_pixels, int size_channels) const {
+    return (pixels + size_pixels - 1) / size_pixels * channel_tiles(size_channels);
+  }
+};
+
+/// One tile, or with splits this block's part of its sum.
+template <class Tile>
+struct Work {
+  int pixel, channel;  // first of the tile
+  int step, steps;     // first step and their number
+
+  __device__ Work(int tile, const ConvGeometry& g) {
+    const int part = static_cast<int>(blockIdx.x) % Tile::kSplits;
+    const int channel_tiles = g.channel_tiles(Tile::kChannels);
+    pixel = tile / channel_tiles * Tile::kPixels;
+    channel = tile % channel_tiles * Tile::kChannels;
+    step = g.steps * part / Tile::kSplits;
+    steps = g.steps * (part + 1) / Tile::kSplits - step;
+  }
+};
+
+/// A place in the ring; `parity` is that of the phase in which the stage is full.
+template <int Stages>
+struct RingPosition {
+  int stage;
+  uint32_t parity;
+
+  __device__ explicit RingPosition(int step = 0) : stage(step % Stages), parity(step / Stages % 2) {}
+  __device__ void advance() {
+    if (++stage == Stages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+/// The block's barriers.
+template <class Tile>
+struct Barriers {
+  uint64_t full[Tile::kStages], empty[Tile::kStages], turn[Tile::kTeams], sums;
+
+  __device__ void init() {
+    for (int i = 0; i < Tile::kStages; ++i) {
+      fx2ait::mbarrier_init(fx2ait::shared_address(&full[i]), 1);
+      fx2ait::mbarrier_init(fx2ait::shared_address(&empty[i]), Tile::kTeamWarps);
+    }
+    for (int i = 0; i < Tile::kTeams; ++i) {
+      fx2ait::mbarrier_init(fx2ait::shared_address(&turn[i]), Tile::kTeamWarps);
+    }
+    fx2ait::mbarrier_init(fx2ait::shared_address(&sums), 1);
+    fx2ait::mbarrier_fence_init();
+  }
+};
+
+/// The stages, in shared memory from `base` on, and who may touch them.
+template <class Tile>
+struct Ring {
+  using Position = RingPosition<Tile::kStages>;
+
+  Barriers<Tile>& barriers;
+  uint32_t base;
+
+  __device__ uint32_t stage(Position position) const {
+    return base + static_cast<uint32_t>(position.stage * Tile::kStageBytes);
+  }
+  __device__ uint32_t full(Position position) const {
+    return fx2ait::shared_address(&barriers.full[position.stage]);
+  }
+
+  __device__ void wait_full(Position position) const { fx2ait::mbarrier_wait(full(position), position.parity); }
+  /// Waits until the stage's previous content was consumed; at first it is free.
+  __device__ void wait_empty(Position position) const {
+    fx2ait::mbarrier_wait(fx2ait::shared_address(&barriers.empty[position.stage]), position.parity ^ 1);
+  }
+  /// This warp needs the stage's content no more.
+  __device__ void release(int stage) const {
+    if (threadIdx.x % 32 == 0) fx2ait::mbarrier_arrive(fx2ait::shared_address(&barriers.empty[stage]));
+  }
+};
+
+}  // namespace fx2ait_conv
