@@ -1,10 +1,15 @@
-"""What all tests share: GPU tests are skipped where no GPU can be used."""
+"""What all tests share: GPU tests are skipped where no GPU can be used; no example has a deadline."""
 
 from __future__ import annotations
 
 import shutil
 
+import hypothesis
 import pytest
+
+# An example that is slow on a busy machine is not a failure.
+hypothesis.settings.register_profile("fx2ait", deadline=None)
+hypothesis.settings.load_profile("fx2ait")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

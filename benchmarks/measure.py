@@ -1,157 +1,295 @@
-"""What the scripts of this folder share: compile a recipe, verify it, time it, write the record."""
+"""What the scripts share: compile a recipe, then verify, time and check it, section by section."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from checkout import ROOT
+from record import Record
+from wishes import Wishes
 
-RESULTS = ROOT / "benchmarks" / "results"
+if TYPE_CHECKING:  # the checkout must be on the path before fx2ait_core is imported
+    import torch
 
+    from fx2ait_core.bench.rivals import Contender
+    from fx2ait_core.bench.roofline import Peaks
+    from fx2ait_core.recipes.schema import Recipe
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is measured; ``rivals`` None stands for all."""
-
-    target: str
-    models: tuple[str, ...]
-    batches: tuple[int, ...]
-    rounds: int
-    compile_modes: tuple[str, ...]
-    rivals: tuple[str, ...] | None
-    threads: int | None
-    tune: bool
-    out: Path
+HOST_TIME_BATCHES = 2
+"""Host time is measured at so many of the smallest batches."""
+BURSTS_TOGETHER = 20
 
 
-def wanted(target: str, description: str, models: str, batches: str, rounds: int) -> Wanted:
-    """The command line's wishes."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--models", default=models, help="recipes, by commas (default: %(default)s)")
-    parser.add_argument("--batches", default=batches, help="batch sizes, by commas (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=rounds, help="rounds (default: %(default)s)")
-    parser.add_argument("--compile-modes", default="", help="modes of torch.compile; the fastest is kept")
-    parser.add_argument("--rivals", default=None, help="only these paths, by commas, or none")
-    parser.add_argument("--threads", type=int, default=None, help="threads, on the cpu")
-    parser.add_argument("--no-tune", action="store_true", help="choose kernels by the heuristic")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the records")
-    given = parser.parse_args()
-    rivals = None if given.rivals is None else tuple(n for n in _list(given.rivals) if n != "none")
-    return Wanted(
-        target=target,
-        models=_list(given.models),
-        batches=tuple(sorted({int(size) for size in _list(given.batches)})),
-        rounds=given.rounds,
-        compile_modes=_list(given.compile_modes),
-        rivals=rivals,
-        threads=given.threads,
-        tune=not given.no_tune,
-        out=given.out,
-    )
+def measure(wish: Wishes) -> int:
+    """Measure every model, write records and a summary for each; the number of models of which something
+    failed."""
+    from fx2ait_core.errors import Fx2aitError  # noqa: PLC0415
 
-
-def measure(wish: Wanted) -> int:
-    """Measure every model, write a record and a summary for each; the number of models that failed."""
-    from fx2ait_core.errors import Fx2aitError  # noqa: PLC0415  # the checkout must be on the path first
-
-    wish.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in wish.models:
         try:
-            failed += not _measure_model(name, wish)
+            failed += not Run(name, wish).all_sections()
         except Fx2aitError as error:
             print(f"{name} FAILED: {error}", file=sys.stderr)
             failed += 1
     return failed
 
 
-def _measure_model(name: str, wish: Wanted) -> bool:
+class Run:
+    """One model: what is compiled of it, and the records that are filled."""
+
+    def __init__(self, name: str, wish: Wishes) -> None:
+        import torch  # noqa: PLC0415
+
+        import fx2ait_core as fx2ait  # noqa: PLC0415
+        from fx2ait_core.bench.environment import environment  # noqa: PLC0415
+        from fx2ait_core.recipes.find import find_recipe  # noqa: PLC0415
+        from fx2ait_core.recipes.instantiate import instantiate  # noqa: PLC0415
+        from fx2ait_core.recipes.loader import load_recipe  # noqa: PLC0415
+
+        self.wish = wish
+        self.settings = fx2ait.Settings.from_environment(threads=wish.threads)
+        path = find_recipe(name, fx2ait.plugins(settings=self.settings).registry.recipe_folders)
+        self.recipe: Recipe = load_recipe(path)
+        self.name = self.recipe.name
+        self.model: torch.nn.Module = instantiate(self.recipe, path.parent)
+        self.device = torch.device(wish.target)
+        self.command = shlex.join(["python", *sys.argv])
+        stem = f"{slug(environment(self.device).card)}-{self.name}"
+        self.record = Record(wish.out / f"{stem}.json", wish.update)
+        self.layers = Record(wish.out / f"{stem}-layers.json", wish.update)
+        self.summary: list[str] = []
+        self.reported: list[Any] = []
+        self.peaks: Peaks | None = None
+
+    def all_sections(self) -> bool:
+        """Compile, then do what is wished; whether all went well."""
+        if not self.record.section("compile", self._compile):
+            return False
+        self.others: list[Contender] = []
+        if "benchmark" in self.wish.sections:
+            for arch in self.wish.other_archs:
+                self.record.section(f"compile {arch}", partial(self._compile_other, arch, None))
+            for precision in self.wish.other_precisions:
+                self.record.section(f"compile {precision}", partial(self._compile_other, None, precision))
+        sections: dict[str, tuple[Record, Callable[[int], None]]] = {
+            "verify": (self.record, lambda batch: self._verify()),
+            "benchmark": (self.record, self._benchmark),
+            "layers": (self.layers, self._layers),
+            "host": (self.record, self._host),
+            "memory": (self.record, self._memory),
+            "trust": (self.record, self._trust),
+        }
+        for name, (record, work) in sections.items():
+            if name not in self.wish.sections:
+                continue
+            for batch in self._batches_of(name):
+                title = name if batch == 0 else f"{name} at batch {batch}"
+                record.section(title, partial(work, batch))
+        failures = {**self.record.data["failures"], **self.layers.data.get("failures", {})}
+        for title, reason in failures.items():
+            self.summary.append(f"**{title} failed**: {reason}")
+        self._summarize()
+        return not failures
+
+    def _batches_of(self, section: str) -> tuple[int, ...]:
+        if section == "verify":
+            return (0,)  # at sizes of its own
+        return self.wish.batches[:HOST_TIME_BATCHES] if section == "host" else self.wish.batches
+
+    # ---- sections ------------------------------------------------------------------------------------
+
+    def _compile(self) -> None:
+        started = time.perf_counter()
+        self.engine = self._compiled()
+        self.record.data["compile_seconds"] = round(time.perf_counter() - started, 2)
+        self.record.data["memory"] = dict(self.engine.manifest["memory"])
+
+    def _compile_other(self, arch: str | None, precision: str | None) -> None:
+        from fx2ait_core.bench.rivals import EngineRival  # noqa: PLC0415
+
+        engine = self._compiled(arch, precision)
+        if not callable(engine):
+            raise RuntimeError(f"an engine for {arch} does not run on this machine")
+        differs = arch or precision or ""
+        self.others.append(EngineRival("fx2ait_" + re.sub(r"[^a-z0-9]", "", differs.lower()), engine))
+
+    def _compiled(self, arch: str | None = None, precision: str | None = None) -> Any:
+        import fx2ait_core as fx2ait  # noqa: PLC0415
+        from fx2ait_core.recipes.instantiate import example_inputs  # noqa: PLC0415
+        from fx2ait_core.recipes.schema import for_target  # noqa: PLC0415
+
+        low, high = self.wish.batches[0], self.wish.batches[-1]
+        with _progress() as progress:
+            return fx2ait.compile(
+                self.model,
+                example_inputs(self.recipe, batch=low if low == high else None),
+                target=self.wish.target,
+                arch=arch,
+                precision=precision or for_target(self.recipe.precision, self.wish.target),  # type: ignore[arg-type]
+                dynamic_batch=None if low == high else (low, high),
+                tune_batches=() if low == high else self.wish.batches,
+                input_names=[item.name for item in self.recipe.inputs],
+                name=self.recipe.name,
+                tune=self.wish.tune and arch is None,
+                settings=self.settings,
+                progress=progress,
+            )
+
+    def _verify(self) -> None:
+        import fx2ait_core as fx2ait  # noqa: PLC0415
+        from fx2ait_core.bench.verify import Limits  # noqa: PLC0415
+        from fx2ait_core.recipes.schema import for_target  # noqa: PLC0415
+        from fx2ait_core.report.columns import verification_cells  # noqa: PLC0415
+        from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
+        from fx2ait_core.report.plain import plain  # noqa: PLC0415
+
+        limits = Limits(for_target(self.recipe.verify.max_relative_error, self.wish.target) or 1e-2)
+        report = fx2ait.verify(self.engine, self.model, samples=self.recipe.verify.samples, limits=limits)
+        self.record.data["verification"] = plain(report)
+        self.summary.append(markdown(verification_cells(report)))
+        report.raise_if_failed()
+
+    def _benchmark(self, batch: int) -> None:
+        import fx2ait_core as fx2ait  # noqa: PLC0415
+        from fx2ait_core.report.plain import benchmark_record  # noqa: PLC0415
+
+        with _progress() as progress:
+            report = fx2ait.benchmark(
+                self.engine,
+                self.model,
+                [batch],
+                [*self._rivals(), *self.others],
+                rounds=self.wish.rounds,
+                threads=self._torch_threads(),
+                progress=progress,
+            )
+        made = benchmark_record(report, self.command)
+        rows, notes, contention = made.pop("rows"), made.pop("notes"), made.pop("contention")
+        for row in rows:
+            row["contention"] = contention
+        self.record.data.update(self._with_commit(made))
+        self.record.data["notes"] = list(dict.fromkeys([*self.record.data.get("notes", []), *notes]))
+        self.record.put_rows("rows", rows)
+        told = [row["contention"] for row in self.record.data["rows"] if row.get("contention") is not None]
+        self.record.data["contention"] = max(told, default=None)
+        self.reported.append(report)
+
+    def _layers(self, batch: int) -> None:
+        import fx2ait_core as fx2ait  # noqa: PLC0415
+        from fx2ait_core.bench.layers import measured_peaks_of, peaks_of  # noqa: PLC0415
+        from fx2ait_core.report.layers import layer_cells, layers_record  # noqa: PLC0415
+        from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
+        from fx2ait_core.report.plain import plain  # noqa: PLC0415
+
+        threads = self._torch_threads()
+        if self.peaks is None:
+            self.peaks = peaks_of(self.engine.manifest, threads)
+        report = fx2ait.layers(self.engine, [batch], self.peaks, rounds=self.wish.rounds)
+        made = layers_record(report, self.command)
+        batches = made.pop("batches")
+        self.layers.data.update(self._with_commit(made))
+        self.layers.put_rows("batches", batches)
+        self.summary.append(markdown(layer_cells(report, report.tables[0])))
+        if report.peaks.source == "documented" and "measured_peaks" not in self.layers.data:
+            self.layers.data["measured_peaks"] = plain(measured_peaks_of(self.engine.manifest, threads))
+
+    def _host(self, batch: int) -> None:
+        from fx2ait_core.bench.host import host_time  # noqa: PLC0415
+        from fx2ait_core.report.plain import plain  # noqa: PLC0415
+
+        told = host_time(self.engine, self._inputs(batch))
+        row = {"batch": batch, **plain(told), "beyond_us": told.beyond_us}
+        self.record.put_rows("host_time", [row])
+        self.summary.append(
+            f"host time at batch {batch}: {told.call_us:.1f} us a call, {told.beyond_us:.1f} us beyond "
+            f"{'the C call' if told.graph_us is None else 'the launch of the graph'}"
+        )
+
+    def _memory(self, batch: int) -> None:
+        from fx2ait_core.bench.memory import engine_bytes, torch_bytes  # noqa: PLC0415
+
+        row: dict[str, Any] = {"batch": batch, "fx2ait": engine_bytes(self.engine.manifest, batch)}
+        self.record.put_rows("activation_bytes", [row])
+        if self.device.type == "cuda":  # PyTorch accounts for the GPU's memory only
+            for rival in self._rivals():
+                name = f"{rival.path} {rival.compile_mode}" if rival.compile_mode else rival.path
+                row[name] = torch_bytes(rival, self.model, self._inputs(batch))
+        told = (f"{name} {count / 1e6:.1f} MB" for name, count in row.items() if name != "batch")
+        self.summary.append(f"activations and workspace at batch {batch}: {', '.join(told)}")
+
+    def _trust(self, batch: int) -> None:
+        from fx2ait_core.bench.trust import (  # noqa: PLC0415
+            differing_on_filled_memory,
+            differing_repeats,
+            differing_together,
+        )
+
+        given = self._inputs(batch)
+        row: dict[str, Any] = {"batch": batch, "repetitions": self.wish.repeats}
+        self.record.put_rows("differing_runs", [row])
+        row["repeated"] = differing_repeats(self.engine, given, self.wish.repeats)
+        row["on_filled_memory"] = differing_on_filled_memory(self.engine, given)
+        twins = [self.engine, self.engine.twin()]
+        row["two_at_once"] = differing_together(twins, [given, self._inputs(batch)], BURSTS_TOGETHER)
+        wrong = {name: row[name] for name in ("repeated", "on_filled_memory", "two_at_once") if row[name]}
+        if wrong:
+            raise AssertionError(f"runs that differ from the first: {wrong}")
+        self.summary.append(
+            f"batch {batch}: {self.wish.repeats} repetitions, runs on memory full of NaN, and two engines at "
+            "once: all equal, bit by bit"
+        )
+
+    # ---- parts ---------------------------------------------------------------------------------------
+
+    def _rivals(self) -> tuple[Contender, ...]:
+        from fx2ait_core.bench.rivals import usual_rivals  # noqa: PLC0415
+
+        found = usual_rivals(self.wish.target, self.wish.compile_modes)
+        if self.wish.rivals is None:
+            return found
+        return tuple(rival for rival in found if rival.path in self.wish.rivals)
+
+    def _inputs(self, batch: int) -> tuple[torch.Tensor, ...]:
+        from fx2ait_core.bench.accuracy import converted  # noqa: PLC0415
+        from fx2ait_core.bench.benchmark import inputs_at  # noqa: PLC0415
+        from fx2ait_core.bench.verify import engine_precision  # noqa: PLC0415
+
+        manifest = self.engine.manifest
+        return converted(inputs_at(manifest, batch), engine_precision(manifest), self.engine.device)
+
+    def _torch_threads(self) -> int | None:
+        return self.settings.threads if self.wish.target == "cpu" else None
+
+    def _with_commit(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "commit": self.wish.commit or record["commit"]}
+
+    def _summarize(self) -> None:
+        from dataclasses import replace  # noqa: PLC0415
+
+        from fx2ait_core.report.columns import benchmark_cells  # noqa: PLC0415
+        from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
+
+        text = [f"{self.name}: compiled in {self.record.data['compile_seconds']:.1f} s", ""]
+        if self.reported:
+            rows = tuple(row for report in self.reported for row in report.rows)
+            text.append(markdown(benchmark_cells(replace(self.reported[-1], rows=rows))))
+        written = "\n".join([*text, *self.summary, *self.record.data.get("notes", [])]) + "\n"
+        self.record.path.with_suffix(".md").write_text(written, encoding="utf-8")
+        print(written)
+
+
+def _progress() -> Any:
     from rich.console import Console  # noqa: PLC0415
 
-    import fx2ait_core as fx2ait  # noqa: PLC0415
-    from fx2ait_core.bench.rivals import usual_rivals  # noqa: PLC0415
-    from fx2ait_core.bench.verify import Limits  # noqa: PLC0415
-    from fx2ait_core.recipes.find import find_recipe  # noqa: PLC0415
-    from fx2ait_core.recipes.instantiate import example_inputs, instantiate  # noqa: PLC0415
-    from fx2ait_core.recipes.loader import load_recipe  # noqa: PLC0415
-    from fx2ait_core.recipes.schema import for_target  # noqa: PLC0415
-    from fx2ait_core.report.columns import benchmark_cells, verification_cells  # noqa: PLC0415
-    from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
-    from fx2ait_core.report.plain import benchmark_record, plain, to_json  # noqa: PLC0415
     from fx2ait_core.report.progress import TerminalProgress  # noqa: PLC0415
 
-    settings = fx2ait.Settings.from_environment(threads=wish.threads)
-    path = find_recipe(name, fx2ait.plugins(settings=settings).registry.recipe_folders)
-    recipe = load_recipe(path)
-    model = instantiate(recipe, path.parent)
-    rivals = usual_rivals(wish.target, wish.compile_modes)
-    if wish.rivals is not None:
-        rivals = tuple(rival for rival in rivals if rival.path in wish.rivals)
-    low, high = wish.batches[0], wish.batches[-1]
-    with TerminalProgress(Console(stderr=True, highlight=False)) as progress:
-        started = time.perf_counter()
-        engine = fx2ait.compile(
-            model,
-            example_inputs(recipe, batch=low if low == high else None),
-            target=wish.target,
-            precision=for_target(recipe.precision, wish.target),
-            dynamic_batch=None if low == high else (low, high),
-            tune_batches=() if low == high else wish.batches,
-            input_names=[item.name for item in recipe.inputs],
-            name=recipe.name,
-            tune=wish.tune,
-            settings=settings,
-            progress=progress,
-        )
-        seconds = time.perf_counter() - started
-        progress.stage("verify")
-        limits = Limits(for_target(recipe.verify.max_relative_error, wish.target) or 1e-2)
-        verification = fx2ait.verify(engine, model, samples=recipe.verify.samples, limits=limits)
-        report = fx2ait.benchmark(
-            engine,
-            model,
-            wish.batches,
-            rivals,
-            rounds=wish.rounds,
-            threads=settings.threads if wish.target == "cpu" else None,
-            progress=progress,
-        )
-    record: dict[str, Any] = {
-        **benchmark_record(report, shlex.join(["python", *sys.argv])),
-        "compile_seconds": round(seconds, 2),
-        "verification": plain(verification),
-        "memory": plain(engine.manifest["memory"]),
-    }
-    stem = f"{slug(report.environment.card)}-{name}"
-    (wish.out / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
-    text = "\n".join(
-        [
-            f"{name}: compiled in {seconds:.1f} s",
-            "",
-            markdown(verification_cells(verification)),
-            markdown(benchmark_cells(report)),
-            *report.notes,
-        ]
-    )
-    (wish.out / f"{stem}.md").write_text(text + "\n")
-    print(text)
-    if not verification.passed:
-        print(f"{name} FAILED: {to_json(verification.violations)}", file=sys.stderr)
-    return verification.passed
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    return TerminalProgress(Console(stderr=True, highlight=False))
 
 
 def slug(card: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bench.benchmark import benchmark as benchmark
+    from .bench.layers import layers as layers
     from .bench.verify import verify as verify
     from .compiler import CompiledLibrary as CompiledLibrary
     from .compiler import compile as compile
@@ -36,6 +37,7 @@ _HOMES = {
     "benchmark": ".bench.benchmark",
     "compile": ".compiler",
     "emit_only": ".compiler",
+    "layers": ".bench.layers",
     "load": ".compiler",
     "plugins": ".compiler",
     "verify": ".bench.verify",

@@ -33,6 +33,7 @@ from .ir.operator import (
     pointwise_operator,
 )
 from .ir.pointwise import PointwiseProgram, PointwiseStep
+from .ir.positions import positions_read
 from .ir.traits import AffineChannels, ChannelsLast, Epilogue, Pointwise, RowMajor, Trait, View
 from .ir.types import TensorType, tensor_type
 from .ir.value import Constant, Input, Value
@@ -93,6 +94,7 @@ __all__ = [
     "hookimpl",
     "is_static",
     "pointwise_operator",
+    "positions_read",
     "row_major",
     "tensor_type",
 ]

@@ -193,7 +193,7 @@ def test_many_threads_at_once(make, runtimes):
 def test_many_shapes_do_not_pile_up(engine):
     for step in range(1, 400):
         engine(torch.randn(1, 3 * step)[:, ::step])
-    assert len(engine._calls.prepared) <= 256
+    assert len(engine._calls.known) <= 256
 
 
 def test_closed_engines(engine):
@@ -274,3 +274,51 @@ def test_dense_and_spread_tensors_do_not_overlap(shape, random, step):
     grown = max(range(len(shape)), key=lambda axis: shape[axis])
     if shape[grown] > 1:
         assert overlaps(shape, [0 if axis == grown else s for axis, s in enumerate(strides)])
+
+
+def test_a_bound_call_runs_on_the_same_memory(make):
+    engine = make()
+    image = torch.randn(3, 3)
+    call = engine.bind(image=image)
+    addresses = [output.data_ptr() for output in call.outputs]
+    for _ in range(3):
+        image.copy_(torch.randn(3, 3))
+        call()
+        torch.testing.assert_close(call.outputs[0], expected(image))
+    assert [output.data_ptr() for output in call.outputs] == addresses
+    engine.close()
+    call()  # it keeps what it needs
+    image[0, 0] = -1
+    with pytest.raises(EngineError, match="minus one is refused"):
+        call()
+    with pytest.raises(EngineInputError, match="float64"):
+        make().bind(image.double())
+
+
+def test_each_launch_is_timed_by_itself(engine):
+    image = torch.randn(3, 3)
+    bucket, times = engine.time_launches(image, sample_ms=0.05, samples=3)
+    assert bucket == 1
+    assert [(t.node, t.kernel) for t in times] == [
+        ("layer.scale", "scale_kernel"),
+        ("layer.increment", "increment_kernel"),
+    ]
+    assert all(0 < t.milliseconds < 100 for t in times)
+    assert engine.time_launches(image[:2], sample_ms=0.05)[0] == 0
+    torch.testing.assert_close(engine(image), expected(image))
+    with pytest.raises(EngineError, match="samples, each longer than 0 ms"):
+        engine.time_launches(image, samples=0)
+    with pytest.raises(EngineError, match=r"launch 0, kernel scale_kernel.*minus one is refused"):
+        engine.time_launches(torch.full((3, 3), -1.0))
+    torch.testing.assert_close(engine(image), expected(image))
+
+
+@pytest.mark.parametrize("byte", [0xFF, 0x00, 0x7B])
+def test_answers_do_not_depend_on_what_lay_in_memory(make, byte):
+    engine = make(runtimes=2)
+    image = torch.randn(3, 3)
+    engine(image)
+    for _ in range(3):
+        engine.fill_activations(byte)  # the kernels refuse a workspace that is not clean
+        torch.testing.assert_close(engine(image), expected(image))
+        torch.testing.assert_close(engine(image), expected(image))

@@ -73,7 +73,7 @@ def target(settings):
     return CpuBackend().detect(None, settings)
 
 
-def problem(target):
+def problem(target, batch=4):
     image = tensor_type((BATCH, 2, 3), DType.float32)
     operands = (
         OperandSpec("x", image, external=True),
@@ -89,7 +89,7 @@ def problem(target):
         (image,),
         target,
         (("batch", DimRange(1, 8)),),
-        (("batch", 4),),
+        (("batch", batch),),
     )
 
 
@@ -128,7 +128,7 @@ def test_launchers_get_what_the_contract_promises(settings, target):
 def test_times_are_true_and_failures_are_results(settings, target):
     bodies = [
         WAIT.format(300),
-        "(void)x; (void)weight; (void)batch; (void)e0; throw std::runtime_error(\"I refuse\");",
+        '(void)x; (void)weight; (void)batch; (void)e0; throw std::runtime_error("I refuse");',
         "this is no C++",
         WAIT.format(900),
     ]
@@ -136,10 +136,40 @@ def test_times_are_true_and_failures_are_results(settings, target):
     results = list(measurer(CpuBackend(), target, settings, seen.append)(jobs_of(problem(target), bodies)))
     assert 300 <= results[0] < results[3] >= 900
     assert results[1] == Failed("I refuse")
-    assert isinstance(results[2], Failed) and "kernel.cpp" in results[2].reason
+    assert isinstance(results[2], Failed) and "candidate_0.cpp" in results[2].reason
     assert [(p.done, p.total) for p in seen if p.stage == "measure"] == [(n, 4) for n in range(1, 5)]
     compiled = [p.unit for p in seen if p.stage == "compile"]
-    assert sum("caller.cpp" in unit for unit in compiled) <= 1, "one caller serves all candidates"
+    assert sum("clock.cpp" in unit for unit in compiled) <= 1, "one clock serves all candidates"
+
+
+def test_candidates_of_a_family_are_compiled_together_and_once(settings, target):
+    bodies = [WAIT.format(us) for us in (210, 220, 230)]
+    bodies.append("(void)x; (void)weight; (void)batch; (void)e0;\n#define LEFT_BEHIND 1")
+    seen = []
+    measure = measurer(CpuBackend(), target, settings, seen.append)
+    jobs = jobs_of(problem(target), bodies)
+    first = list(measure(jobs))
+    assert all(isinstance(time, float) for time in first)
+    assert 210 <= first[0] < first[1] < first[2], "each one's own launcher is timed"
+    compiled = [p.unit for p in seen if p.stage == "compile"]
+    assert sum("candidates.cpp" in unit for unit in compiled) == 2, (
+        "three together, the one with a macro alone"
+    )
+    seen.clear()
+    other_batch = [dataclasses.replace(job, problem=problem(target, batch=3)) for job in jobs[:2]]
+    assert all(isinstance(time, float) for time in measure([jobs[2], *other_batch]))
+    assert not [p for p in seen if p.stage == "compile"], "other rounds and sizes reuse what is built"
+
+
+def test_what_fails_among_others_is_the_failure_of_one(settings, target):
+    broken = 'static_assert(sizeof(result) == 1, "odd");'
+    results = list(
+        measurer(CpuBackend(), target, settings)(
+            jobs_of(problem(target), [WAIT.format(215), broken, WAIT.format(225)])
+        )
+    )
+    assert isinstance(results[1], Failed) and "odd" in results[1].reason
+    assert 215 <= results[0] < results[2]
 
 
 def test_the_whole_way_to_a_choice(settings, target):
@@ -148,7 +178,7 @@ def test_the_whole_way_to_a_choice(settings, target):
     device = tuning_device(CpuBackend(), target, settings)
     measure = measurer(CpuBackend(), target, settings)
     cache = TuningCache(None)
-    with pytest.warns(RuntimeWarning, match=r"test 2 is skipped for test\.kind: Compiling kernel\.cpp"):
+    with pytest.warns(RuntimeWarning, match=r"test 2 is skipped for test\.kind: Compiling candidates\.cpp"):
         choice = select(asked, offers, measure, cache, device)
     assert (choice.candidate.config, choice.choice) == (1, "measured")
     assert select(asked, offers, None, cache, device).choice == "cached"
@@ -201,7 +231,7 @@ def test_the_clock_of_cuda_compiles(settings, arch):
     kernel = backend.kernels()[0]
     candidate = kernel.candidates(asked)[0]
     source = kernel.emit("candidate", asked, candidate.config)
-    tree = measured_tree(Job(asked, Offer(kernel, "core", candidate), source), backend)
+    tree = measured_tree([Job(asked, Offer(kernel, "core", candidate), source)], backend)
     try:
         assert build(tree, backend, card, settings).compiled == 2
     except BuildError as error:

@@ -112,6 +112,25 @@ class TestOnGpu:
                 for _ in range(3):  # plain, recorded, replayed
                     assert torch.equal(run(engine, x, graph=graph), expected(x))
 
+    @pytest.mark.parametrize("byte", [0xFF, 0x00, 0x7B])
+    def test_answers_do_not_depend_on_what_lay_in_memory(self, engine, byte):
+        x, output = image(4), torch.zeros(4, 3, device="cuda")
+        for _ in range(4):  # plain, recorded, replayed
+            engine.call("Fx2aitFillActivations", engine.handle, byte)
+            output.fill_(torch.nan)
+            assert torch.equal(run(engine, x, output), expected(x))
+
+    @pytest.mark.parametrize("own_stream", [False, True])
+    def test_each_launch_is_timed_by_itself(self, engine, own_stream):
+        with torch.cuda.stream(torch.cuda.Stream() if own_stream else None):
+            x, output = image(4), torch.zeros(4, 3, device="cuda")
+            stream = torch.cuda.current_stream().cuda_stream
+            bucket, times = engine.time_launches(tensors(x), tensors(output), stream, 0.5, 3)
+            assert bucket == 1
+            assert [t.node for t in times] == ["layer.scale", "layer.increment"]
+            assert all(0.0002 < t.milliseconds < 0.1 for t in times)
+            assert torch.equal(run(engine, x), expected(x))
+
     def test_replays_see_new_contents(self, engine):
         x, output = image(4), torch.zeros(4, 3, device="cuda")
         for _ in range(6):

@@ -99,6 +99,21 @@ def test_a_recipe_is_run_and_the_second_time_from_the_caches(fx2ait: Shell) -> N
     assert (fx2ait.folder / "t.md").read_text().startswith("small_net, fp32")
 
 
+def test_layers_are_timed_beside_their_floors(fx2ait: Shell) -> None:
+    words = ("benchmark", "small_net.yaml", "--rivals", "none", "--layers", "--batch", "4")
+    value = json.loads(fx2ait(*words, "--json").stdout)
+    (at,) = value["layers"]["batches"]
+    assert at["batch"] == 4
+    assert at["layers"][0]["flops"] == 4 * 2 * 16 * 12 * 12 * 27
+    assert value["layers"]["peaks"]["source"] == "measured"
+    shown = fx2ait(*words, "--markdown", "layers.md")
+    assert "bound by" in shown.stdout
+    assert "states no peaks" in shown.stdout
+    assert "| whole |" in (fx2ait.folder / "layers.md").read_text()
+    wrong = fx2ait(*words, "--peaks", "hoped", code=2)
+    assert "hoped is none of target, measured" in wrong.stderr
+
+
 def test_an_engine_file_is_made_inspected_and_verified(fx2ait: Shell) -> None:
     made = fx2ait("compile", "small_net.yaml", "-o", "net.fx2ait", FX2AIT_KEEP_SOURCES="1")
     assert "net.fx2ait" in made.stdout

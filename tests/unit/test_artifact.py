@@ -190,7 +190,8 @@ CARD = Target("cuda", "sm_86", "A card", features=frozenset({"mma"}), properties
         ("sm_80", 86, True),
         ("sm_89", 86, False),
         ("sm_90a", 90, False),  # here.arch differs from it: a card that is not sm_90a
-        ("sm_80", 90, False),
+        ("sm_80", 90, True),  # by PTX
+        ("sm_90a", 100, False),
         ("sm_100", 103, True),
         ("sm_100a", 103, False),
     ],

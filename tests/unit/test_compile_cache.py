@@ -150,6 +150,13 @@ def test_dependencies_follow_includes_and_embedded_files():
     assert dependencies.of("weights.S") == ["weights.S", "weights.bin"]
 
 
+def test_a_source_that_another_includes_is_not_compiled_by_itself():
+    tree = {**TREE, "units/u.cpp": b'#include "../kernels/k.cpp"\n'}
+    assert Dependencies(TREE).compiled() == ["kernels/k.cpp", "model.cpp", "weights.S"]
+    assert Dependencies(tree).compiled() == ["model.cpp", "units/u.cpp", "weights.S"]
+    assert Dependencies(tree).of("units/u.cpp") == ["include/fx2ait/b.h", "kernels/k.cpp", "units/u.cpp"]
+
+
 def test_include_by_macro_depends_on_every_header():
     tree = {**TREE, "m.cpp": b"#include HEADER\n"}
     assert {"include/fx2ait/a.h", "include/other/c.h"} <= set(Dependencies(tree).of("m.cpp"))

@@ -131,7 +131,8 @@ def test_an_architecture_can_be_named_without_a_gpu(monkeypatch):
     assert backend.detect("sm_87", SETTINGS).device == backend.detect("sm_86", SETTINGS).device
     assert not backend.detect("sm_120a", SETTINGS).has("wgmma")
     assert "arch=compute_90a,code=sm_90a" in backend.compile_flags(hopper)
-    assert "arch=compute_80,code=sm_80" in backend.compile_flags(ampere)
+    with_ptx = "arch=compute_80,code=[sm_80,compute_80]"
+    assert with_ptx in backend.compile_flags(ampere), "newer GPUs compile the PTX"
 
 
 def test_without_a_gpu_an_architecture_must_be_named(monkeypatch):
@@ -159,6 +160,27 @@ def test_a_gpu_gives_its_own_figures(monkeypatch):
     assert found["fp16_tflops"] == pytest.approx(114 * 1.98e9 * 4096 / 1e12, rel=1e-3)
     assert found["l2_bytes"] == 50 << 20, "what the driver does not tell is documented"
     assert backend.detect("sm_80", SETTINGS).device.startswith("NVIDIA A100")
+
+
+@pytest.mark.parametrize(
+    ("arch", "major", "minor", "reason"),
+    [
+        ("sm_90a", 9, 0, None),
+        ("sm_80", 9, 0, None),
+        ("sm_80", 8, 0, None),
+        ("sm_86", 8, 9, None),
+        ("sm_89", 8, 6, "has compute capability 8.6; code for sm_89 needs 8.9 or newer"),
+        ("sm_90a", 8, 0, "code for sm_90a needs 9.0"),
+        ("sm_90a", 10, 0, "has compute capability 10.0; code for sm_90a needs 9.0"),
+        ("sm_100a", 10, 3, "code for sm_100a needs 10.0"),
+    ],
+)
+def test_which_gpus_run_code_for_which(monkeypatch, arch, major, minor, reason):
+    monkeypatch.setattr(cuda_backend, "first_device", lambda: gpu(major, minor))
+    found = CudaBackend().runs_here(Target("cuda", arch), SETTINGS)
+    assert found is None if reason is None else found.endswith(reason)
+    monkeypatch.setattr(cuda_backend, "first_device", no_device)
+    assert CudaBackend().runs_here(Target("cuda", arch), SETTINGS) == "there is none; get one"
 
 
 def test_a_gpu_that_is_too_old_is_refused(monkeypatch):

@@ -25,7 +25,7 @@ from fx2ait_core.ir.dtypes import DType
 from fx2ait_core.ir.types import tensor_type
 from fx2ait_core.plan.plan import Location, PackedConstant, Port
 
-LAUNCH = re.compile(r"  // (.+)\n(?:  auto.*\n)*  call\.begin\((\d+)\);\n  (\w+)\(")
+LAUNCH = re.compile(r"  // (.+)\n(?:  auto.*\n)*  if \(call\.begin\((\d+)\)\) \{\n    (\w+)\(")
 
 
 @pytest.fixture
@@ -113,7 +113,9 @@ def test_a_cached_choice_and_a_measured_one_are_emitted_alike(plan, backend):
 def test_ninja_compiles_every_source_of_the_tree(plan, backend):
     tree = emit(plan, backend)
     text = tree.text("build.ninja")
+    units = [tree.text(path) for path in tree if path.startswith("units/")]
     sources = [path for path in tree if path.endswith((".cpp", ".S"))]
+    sources = [path for path in sources if not any(f'"../{path}"' in unit for unit in units)]
     assert len(sources) >= 6
     for source in sources:
         assert re.search(rf"^build \S+: \w+ {re.escape(source)}\b", text, re.MULTILINE)

@@ -208,3 +208,58 @@ def test_the_choice_is_the_minimum_of_a_steady_clock(times):
         warnings.simplefilter("error")
         choice = select(problem(), offers(*[1.0] * len(times)), table, TuningCache(None), DEVICE)
     assert choice.microseconds == min(times)
+
+
+def sized(batch, size=8):
+    return replace(problem(size), sizes=(("batch", batch),))
+
+
+class SizedTable:
+    """Measures by batch and tile."""
+
+    def __init__(self, times):
+        self.times = times
+        self.asked = []
+
+    def __call__(self, jobs):
+        for job in jobs:
+            key = (dict(job.problem.sizes)["batch"], job.offer.candidate.config.tile)
+            self.asked.append(key)
+            yield self.times[key]
+
+
+def test_sizes_share_a_kernel_that_is_as_fast_for_both():
+    times = {(1, 0): 10.0, (1, 1): 10.04, (32, 0): 99.0, (32, 1): 90.0}
+    requests = [(sized(batch), offers(1.0, 1.0)) for batch in (1, 32)]
+    cache = TuningCache(None)
+    chosen = select_all(requests, SizedTable(times), cache, DEVICE)
+    assert [tile(choice) for choice in chosen] == [1, 1]
+    assert [choice.microseconds for choice in chosen] == [10.04, 90.0]
+    again = SizedTable({})
+    warm = select_all(requests, again, cache, DEVICE)
+    assert [(tile(c), c.choice) for c in warm] == [(1, "cached"), (1, "cached")] and not again.asked
+    # Beside no other size the fastest is taken, from times that are known.
+    (alone,) = select_all(requests[:1], again, cache, DEVICE)
+    assert tile(alone) == 0 and not again.asked
+
+
+def test_a_faster_kernel_is_not_given_up_for_sharing():
+    times = {(1, 0): 10.0, (1, 1): 10.2, (32, 0): 99.0, (32, 1): 90.0}
+    requests = [(sized(batch), offers(1.0, 1.0)) for batch in (1, 32)]
+    chosen = select_all(requests, SizedTable(times), TuningCache(None), DEVICE)
+    assert [tile(choice) for choice in chosen] == [0, 1]
+
+
+def test_problems_share_nothing_with_other_problems():
+    times = {(1, 0): 10.0, (1, 1): 10.04, (32, 0): 99.0, (32, 1): 90.0}
+    requests = [(sized(1), offers(1.0, 1.0)), (sized(32, size=9), offers(1.0, 1.0))]
+    chosen = select_all(requests, SizedTable(times), TuningCache(None), DEVICE)
+    assert [tile(choice) for choice in chosen] == [0, 1]
+
+
+def test_estimates_share_too_within_their_own_error():
+    requests = [(sized(1), offers(1.0, 1.015)), (sized(32), offers(9.0, 5.0))]
+    chosen = select_all(requests, None, TuningCache(None), DEVICE)
+    assert [(tile(c), c.choice) for c in chosen] == [(1, "heuristic"), (1, "heuristic")]
+    strict = Policy(alike_estimates=0.01)
+    assert [tile(c) for c in select_all(requests, None, TuningCache(None), DEVICE, strict)] == [0, 1]

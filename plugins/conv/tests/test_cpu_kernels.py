@@ -213,9 +213,7 @@ def test_proposed_configurations_of_resnet_layers(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_external_input_of_an_integer_type_is_refused(tmp_path: Path) -> None:
-    problem = conv_problem(
-        1, 3, (8, 8), 4, (3, 3), Conv2dAttributes(), target=cpu_target(), external=True
-    )
+    problem = conv_problem(1, 3, (8, 8), 4, (3, 3), Conv2dAttributes(), target=cpu_target(), external=True)
     kernel = cpu_direct.DIRECT
     (compiled,) = compile_kernels(tmp_path, [(kernel, problem, kernel.candidates(problem)[0].config)])
     run_once = compiled.prepare(np.ones((1, 3, 8, 8), np.float32), np.ones((4, 3, 3, 3), np.float32))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sympy
 from fx2ait_conv import cuda_wgmma
-from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, TILES, pack_weight
+from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, TILES, Tile, configurations, fetchable_operands, pack_weight
 from fx2ait_conv.operators import Conv2d, Conv2dAttributes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,10 +138,11 @@ def test_candidates_fit_the_device(batch: int, channels: int, out_channels: int,
     assert 1 <= len(found) <= cuda_wgmma.MOST_CANDIDATES
     assert [c.estimate_us for c in found] == sorted(c.estimate_us for c in found)
     for tile in (c.config for c in found):
-        block = tile.stages * tile.stage_bytes + 1024 + 256
+        barriers = 8 * (2 * tile.stages + (2 if tile.alternate else 1) + 1)
+        block = tile.stages * tile.stage_bytes + tile.sums_bytes + 1024 + barriers
         assert block <= H100["shared_memory_per_block"]
         assert tile.resident * (block + 1024) <= H100["shared_memory_per_multiprocessor"]
-        assert tile.splits <= cuda_wgmma.steps(cuda_wgmma.ConvShape.of(problem))
+        assert tile.splits <= cuda_wgmma.steps(problem)
 
 
 def test_small_batches_split_and_large_ones_do_not() -> None:
@@ -149,6 +150,57 @@ def test_small_batches_split_and_large_ones_do_not() -> None:
     large = CONV2D_WGMMA.candidates(make_problem(512, 7, 512, batch=256))[0].config
     assert small.splits > 1
     assert large.splits == 1
+
+
+def with_operands(problem: Problem, *dtypes: DType) -> Problem:
+    """The problem with residuals of these types, added one after the other, and no bias."""
+    steps = [PointwiseStep("add", "({0} + {1})", (0, 1))]
+    for i in range(1, len(dtypes)):
+        steps.append(PointwiseStep("add", "({0} + {1})", (len(dtypes) + i, i + 1)))
+    residuals = [
+        OperandSpec(f"residual{i}", problem.result.with_dtype(dtype)) for i, dtype in enumerate(dtypes)
+    ]
+    program = PointwiseProgram(1 + len(dtypes), tuple(steps))
+    return replace(problem, epilogue=program, epilogue_operands=tuple(residuals))
+
+
+def test_operands_laid_out_as_the_result_are_fetched() -> None:
+    problem = make_problem(batch=256)
+    assert fetchable_operands(problem) == ("e1",)  # the residual, not the bias
+    assert fetchable_operands(with_operands(problem, DType.float16, DType.bfloat16)) == ("e0", "e1")
+    assert fetchable_operands(with_operands(problem, DType.float16, DType.float32)) == ()
+    assert fetchable_operands(replace(problem, epilogue=PointwiseProgram(1), epilogue_operands=())) == ()
+
+
+def test_only_tiles_that_would_wait_for_operands_fetch_them() -> None:
+    tiles = list(configurations(make_problem(128, 28, 128, batch=256)))
+    assert {t.fetches for t in tiles if t.alternate} == {True, False}
+    for tile in tiles:
+        if not tile.alternate:
+            assert tile.fetches == (tile.splits == 1 and not tile.loads_early)
+    plain = replace(make_problem(), epilogue=PointwiseProgram(1), epilogue_operands=())
+    assert not any(tile.fetches for tile in configurations(plain))
+
+
+def test_generated_source_names_the_fetched_operands() -> None:
+    problem = make_problem(batch=256)
+    for fetches, names in ((True, "<&Epilogue::e1>"), (False, "<>")):
+        tile = next(t for t in configurations(problem) if t.alternate and t.fetches == fetches)
+        assert f"FetchedOperands{names};" in CONV2D_WGMMA.emit("conv", problem, tile).text
+
+
+def test_more_operands_than_a_stage_holds_are_not_fetched() -> None:
+    tile = Tile(256, 64, 2, alternate=False, resident=1)
+    assert [tile.operand_steps(count) for count in (1, 2, 3)] == [1, 2, 0]
+    problem = with_operands(make_problem(batch=256), *[DType.float16] * 3)
+    assert not any(t.fetches for t in configurations(problem) if (t.pixels, t.channels) == (256, 64))
+
+
+def test_a_single_tile_per_block_takes_no_more_stages_than_steps() -> None:
+    for tile in configurations(make_problem(64, 14, 64, kernel=1, batch=1)):
+        assert tile.stages == 3
+    for tile in configurations(make_problem(128, 28, 128, batch=1)):
+        assert tile.stages <= -(-18 // tile.splits)
 
 
 @given(
@@ -178,7 +230,10 @@ def test_emission_is_deterministic_and_names_the_launcher() -> None:
     assert first.text == second.text
     assert "void conv_a(" in first.text
     assert first.workspace == 0
-    assert set(first.headers) == {"fx2ait_conv/conv2d_wgmma.cuh", "fx2ait_conv/wgmma_epilogue.cuh"}
+    included = set(
+        re.findall(r'#include "(fx2ait_conv/[^"]+)"', first.text + "".join(first.headers.values()))
+    )
+    assert set(first.headers) == included
 
 
 def compile_kernel(problem: Problem, config: Any, folder: Path) -> str:
@@ -216,11 +271,22 @@ def test_best_candidate_compiles_cleanly(dtype: DType, result: DType, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 @pytest.mark.parametrize("tile", TILES, ids=str)
-@pytest.mark.parametrize("splits", [1, 8])
-def test_every_tile_compiles_cleanly(tile: Any, splits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["plain", "fetching", "3 splits", "8 splits"])
+def test_every_tile_compiles_cleanly(tile: Tile, variant: str, tmp_path: Path) -> None:
     problem = make_problem(512, 7, 512, batch=1)
-    if splits > 1 and tile.alternate:
-        pytest.skip("alternating warpgroups do not split sums")
-    fitted = replace(tile, splits=splits).fitted(problem)
+    splits = int(variant.split(maxsplit=1)[0]) if "splits" in variant else 1
+    fitted = replace(tile, splits=splits, fetches=variant == "fetching").fitted(problem)
+    if splits > 1 and (tile.alternate or fitted is None):
+        pytest.skip("alternating warpgroups and the largest tiles do not split sums")
     assert fitted is not None
     assert_no_spills(compile_kernel(problem, fitted, tmp_path))
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.parametrize("pixels", [256, 64])
+def test_two_fetched_operands_compile_cleanly(pixels: int, tmp_path: Path) -> None:
+    problem = with_operands(make_problem(batch=256), DType.float16, DType.bfloat16)
+    tile = next(t for t in configurations(problem) if t.pixels == pixels and t.fetches)
+    assert_no_spills(compile_kernel(problem, tile, tmp_path))

@@ -13,7 +13,7 @@ from ..errors import EngineInputError
 from .accuracy import Reference, compare, converted, tensors
 from .contention import ACCEPTED, ContentionMeter
 from .environment import Environment, environment
-from .rivals import Rival, forget_compiled, usual_rivals
+from .rivals import Contender, forget_compiled, usual_rivals
 from .samples import described, dynamic_ranges, random_inputs
 from .timing import TimedPath, Timing, interleaved
 from .verify import SHORT_NAMES, Compiled, engine_precision
@@ -79,7 +79,7 @@ def benchmark(
     engine: Compiled,
     model: torch.nn.Module,
     batches: Sequence[int] | None = None,
-    rivals: Sequence[Rival] | None = None,
+    rivals: Sequence[Contender] | None = None,
     rounds: int = 20,
     threads: int | None = None,
     progress: Any = None,
@@ -97,7 +97,7 @@ def benchmark(
     """
     manifest = engine.manifest
     device = torch.device(manifest["target"]["name"])
-    batches = _accepted(manifest, batches)
+    batches = accepted_batches(manifest, batches)
     rivals = usual_rivals(device.type) if rivals is None else rivals
     reference = Reference(model, device)
     rows: list[BenchmarkRow] = []
@@ -105,11 +105,11 @@ def benchmark(
     shares: list[float] = []
     if progress:
         progress.stage("benchmark")
-    with _threads(threads):
+    with torch_threads(threads):
         for done, batch in enumerate(batches):
             if progress:
                 progress.units(done, len(batches), f"batch {batch}")
-            given = converted(_inputs(manifest, batch), engine_precision(manifest), device)
+            given = converted(inputs_at(manifest, batch), engine_precision(manifest), device)
             meter = ContentionMeter()
             rows += _rows(engine, model, rivals, reference, given, batch, rounds, notes, meter)
             if (share := meter.share) is not None:
@@ -143,7 +143,7 @@ def _busy_note(share: float) -> tuple[str, ...]:
 def _rows(
     engine: Compiled,
     model: torch.nn.Module,
-    rivals: Sequence[Rival],
+    rivals: Sequence[Contender],
     reference: Reference,
     given: tuple[torch.Tensor, ...],
     batch: int,
@@ -188,7 +188,7 @@ def _batch_symbol(manifest: Mapping[str, Any]) -> int | str:
     return first.shape[0] if first.shape else 1
 
 
-def _accepted(manifest: Mapping[str, Any], batches: Sequence[int] | None) -> tuple[int, ...]:
+def accepted_batches(manifest: Mapping[str, Any], batches: Sequence[int] | None) -> tuple[int, ...]:
     symbol = _batch_symbol(manifest)
     low, high = dynamic_ranges(manifest)[symbol] if isinstance(symbol, str) else (symbol, symbol)
     if not batches:
@@ -202,7 +202,8 @@ def _accepted(manifest: Mapping[str, Any], batches: Sequence[int] | None) -> tup
     return tuple(dict.fromkeys(batches))
 
 
-def _inputs(manifest: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, ...]:
+def inputs_at(manifest: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, ...]:
+    """Random inputs at one batch size, on the CPU; other dynamic symbols take their smallest size."""
     symbol = _batch_symbol(manifest)
     sizes = {
         name: batch if name == symbol else smallest
@@ -212,7 +213,8 @@ def _inputs(manifest: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, ...]
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Inside, PyTorch uses ``count`` threads on the CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
@@ -13,6 +13,16 @@ from .accuracy import at_precision, converted
 from .timing import TimedPath
 
 Inputs: TypeAlias = Sequence[torch.Tensor]
+
+
+class Contender(Protocol):
+    """A way of running a model that can be timed beside an engine."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def compile_mode(self) -> str | None: ...
+    def prepare(self, model: torch.nn.Module, inputs: Inputs, device: torch.device) -> TimedPath: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,20 @@ class Rival:
                 return run(*given)
 
         return TimedPath(call, context)
+
+
+@dataclass(frozen=True)
+class EngineRival:
+    """Another engine for the same model, for example one for an older architecture."""
+
+    path: str
+    engine: Callable[..., Any]
+    compile_mode: str | None = None
+
+    def prepare(self, model: torch.nn.Module, inputs: Inputs, device: torch.device) -> TimedPath:
+        """The engine on ``inputs``, run once."""
+        self.engine(*inputs)
+        return TimedPath(lambda: self.engine(*inputs))
 
 
 def forget_compiled() -> None:

@@ -30,6 +30,11 @@ class Dependencies:
         self._digests: dict[str, str] = {}
         self._included: dict[str, frozenset[str]] = {}
 
+    def compiled(self) -> list[str]:
+        """Sources that become objects, sorted: all but those that another file includes."""
+        sources = {path for path in self._tree if path.endswith(COMPILED_SUFFIXES)}
+        return sorted(sources.difference(*(self._direct(path) for path in self._tree)))
+
     def of(self, source: str) -> list[str]:
         """Paths of the files that ``source`` needs, itself among them, sorted."""
         found = {source}

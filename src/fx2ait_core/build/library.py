@@ -17,7 +17,7 @@ from ..errors import BuildError
 from ..settings import Settings
 from ..target.target import Target
 from .compile_cache import CompileCache, disk_errors
-from .dependencies import COMPILED_SUFFIXES, Dependencies
+from .dependencies import Dependencies
 from .diagnostics import build_error, is_full_disk
 from .ninja_run import Failure, Unit, run_units
 from .toolchain import Compiler, find_compiler, find_cxx, native_identity
@@ -113,7 +113,7 @@ class _Job:
 
     @cached_property
     def sources(self) -> list[str]:
-        return sorted(path for path in self.tree if path.endswith(COMPILED_SUFFIXES))
+        return self.dependencies.compiled()
 
     @cached_property
     def key(self) -> str:
@@ -135,7 +135,8 @@ def build(
     """Compile and link ``tree``, or take the library from the cache.
 
     :param tree: contents by relative path, e.g. a ``SourceTree``. Every compiled file
-        (``.cpp``, ``.cu``, ``.S``, …) becomes an object; headers are found in its folder ``include``.
+        (``.cpp``, ``.cu``, ``.S``, …) that no other file includes becomes an object; headers are found in
+        its folder ``include``.
     :param progress: called after each compiler call.
 
     Raises :class:`~fx2ait_core.errors.ToolchainError` without a compiler, and

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from ..errors import SettingsError
 from ..report.columns import benchmark_cells
+from ..report.layers import layer_cells, layers_record
 from ..report.markdown import markdown
 from ..report.plain import benchmark_record, to_json
 from ..report.plot import plot_benchmark
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     import torch
 
     from ..bench.benchmark import BenchmarkReport
+    from ..bench.layers import LayerReport
     from ..bench.rivals import Rival
+
+PEAK_SOURCES = ("target", "measured")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,18 @@ class BenchmarkOptions:
             "--compile-modes", metavar="MODES", help="Modes of torch.compile to try; the fastest is kept."
         ),
     ] = None
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="Time every launch too, beside the least that it could take."),
+    ] = False
+    peaks: Annotated[
+        str,
+        typer.Option(
+            "--peaks",
+            metavar="SOURCE",
+            help="Where the peaks behind --layers come from: target, or measured (by PyTorch, here).",
+        ),
+    ] = "target"
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Write a plot (.png, .svg, .pdf).")
     ] = None
@@ -97,21 +113,52 @@ def benchmark_engine(
     )
 
 
-def benchmark_json(report: BenchmarkReport) -> dict[str, Any]:
-    """The report in the form of ``benchmarks/results``."""
-    return benchmark_record(report, shlex.join(["fx2ait", *sys.argv[1:]]))
+def layer_report(
+    engine: Any, prepared: Prepared, options: BenchmarkOptions, listener: ProgressListener
+) -> LayerReport | None:
+    """Every launch with its time and floor, where the options ask for it."""
+    if options.peaks not in PEAK_SOURCES:
+        raise SettingsError(f"--peaks: {options.peaks} is none of {', '.join(PEAK_SOURCES)}")
+    if not options.layers:
+        return None
+    from ..bench.layers import layers, measured_peaks_of  # noqa: PLC0415  # imports torch
+
+    threads = prepared.settings.threads if prepared.target == "cpu" else None
+    return layers(
+        engine,
+        prepared.benchmark_batches,
+        measured_peaks_of(engine.manifest, threads) if options.peaks == "measured" else None,
+        threads=threads,
+        progress=listener,
+    )
 
 
-def benchmark_output(report: BenchmarkReport) -> list[RenderableType]:
-    """The table, then what could not be measured."""
-    return [table(benchmark_cells(report)), *(f"[yellow]note:[/] {escape(note)}" for note in report.notes)]
+def benchmark_json(report: BenchmarkReport, by_layer: LayerReport | None) -> dict[str, Any]:
+    """The report in the form of ``benchmarks/results``; ``layers`` where they were asked for."""
+    command = shlex.join(["fx2ait", *sys.argv[1:]])
+    record = benchmark_record(report, command)
+    if by_layer is not None:
+        record["layers"] = layers_record(by_layer, command)
+    return record
 
 
-def write_files(report: BenchmarkReport, options: BenchmarkOptions) -> None:
+def benchmark_output(report: BenchmarkReport, by_layer: LayerReport | None) -> list[RenderableType]:
+    """The table, then the layers at each batch size, then what could not be measured."""
+    shown: list[RenderableType] = [table(benchmark_cells(report))]
+    if by_layer is not None:
+        shown += [table(layer_cells(by_layer, at)) for at in by_layer.tables]
+    notes = [*report.notes, *(by_layer.notes if by_layer else ())]
+    return [*shown, *(f"[yellow]note:[/] {escape(note)}" for note in notes)]
+
+
+def write_files(report: BenchmarkReport, by_layer: LayerReport | None, options: BenchmarkOptions) -> None:
     """Write the files that the options ask for."""
+    tables = [benchmark_cells(report)]
+    if by_layer is not None:
+        tables += [layer_cells(by_layer, at) for at in by_layer.tables]
     for path, text in (
-        (options.markdown, lambda: markdown(benchmark_cells(report))),
-        (options.record, lambda: to_json(benchmark_json(report)) + "\n"),
+        (options.markdown, lambda: "\n".join(map(markdown, tables))),
+        (options.record, lambda: to_json(benchmark_json(report, by_layer)) + "\n"),
     ):
         if path is not None:
             try:
@@ -138,15 +185,19 @@ def benchmark(
 
         fx2ait benchmark resnet18 --batch 1,32 --plot resnet18.png
 
+        fx2ait benchmark resnet18 --batch 256 --rivals none --layers
+
         fx2ait benchmark resnet18 --rivals eager,torch_compile --threads 2 --json
     """
     prepared = prepare(recipe, options)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         made = engine_for(prepared, model, engine, listener)
-        report = benchmark_engine(made, model, for_engine(prepared, made), measuring, listener)
-    write_files(report, measuring)
-    show(json, benchmark_json(report), lambda: benchmark_output(report))
+        settled = for_engine(prepared, made)
+        report = benchmark_engine(made, model, settled, measuring, listener)
+        by_layer = layer_report(made, settled, measuring, listener)
+    write_files(report, by_layer, measuring)
+    show(json, benchmark_json(report, by_layer), lambda: benchmark_output(report, by_layer))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

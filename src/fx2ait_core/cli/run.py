@@ -5,7 +5,14 @@ from __future__ import annotations
 from ..report.columns import verification_cells
 from ..report.plain import plain
 from ..report.tables import table
-from .benchmark import BenchmarkOptions, benchmark_engine, benchmark_json, benchmark_output, write_files
+from .benchmark import (
+    BenchmarkOptions,
+    benchmark_engine,
+    benchmark_json,
+    benchmark_output,
+    layer_report,
+    write_files,
+)
 from .command import command
 from .compiling import compile_model, make_model, prepare, runnable
 from .options import CompileOptions, JsonOption, RecipeArgument
@@ -40,12 +47,13 @@ def run(
         verification = verify_engine(engine, model, prepared, checks)
         verification.raise_if_failed()
         report = benchmark_engine(engine, model, prepared, measuring, listener)
-    write_files(report, measuring)
+        by_layer = layer_report(engine, prepared, measuring, listener)
+    write_files(report, by_layer, measuring)
     value = {
         "recipe": prepared.recipe.name,
         "target": plain(engine.manifest["target"]),
         "compile_seconds": compiled.seconds,
         "verification": verification,
-        "benchmark": benchmark_json(report),
+        "benchmark": benchmark_json(report, by_layer),
     }
-    show(json, value, lambda: [table(verification_cells(verification)), *benchmark_output(report)])
+    show(json, value, lambda: [table(verification_cells(verification)), *benchmark_output(report, by_layer)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 from ..errors import PlanError
 from ..plan.plan import Plan
 from ..target.backend import Backend, header_texts
-from .identifiers import one_line
+from .identifiers import Identifiers, one_line
 from .kernel_source import declarations, kernel_file
 from .manifest import manifest, to_json
 from .model_source import bucket_functions, check_plan, model_source
 from .ninja_file import ninja_file
 from .source_tree import SourceTree
 from .templates import Templates
+from .units import grouped, unit_text
 from .weights import embedding, pack
 
 
@@ -31,11 +33,13 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     weights = pack(plan.constants)
     suffix = backend.source_suffix
     texts = {f"kernels/{kernel.name}{suffix}": kernel_file(kernel, plan.plugins) for kernel in plan.kernels}
+    units, shared = _units([kernel.kernel for kernel in plan.kernels], texts, suffix)
+    texts |= units
     texts |= {f"runtime/{name}": text for name, text in runtime_sources().items()}
     texts[f"model{suffix}"] = model_source(plan, backend, weights, templates)
     texts["constants.S"] = embedding(weights, "weights.safetensors")
     library = f"{library_name(plan.name)}.so"
-    sources = [path for path in texts if path.endswith((suffix, ".cpp", ".S"))]
+    sources = [path for path in texts if path.endswith((suffix, ".cpp", ".S")) and path not in shared]
     texts["build.ninja"] = ninja_file(library, sources, backend, plan.target)
     texts["kernels.h"] = declarations(plan, templates, backend.type_includes)
     texts["manifest.json"] = to_json(manifest(plan, weights, bucket_functions(plan)))
@@ -50,6 +54,19 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     )
     texts |= {f"include/{path}": text for path, text in _headers(plan, backend).items()}
     return SourceTree({**{p: t.encode() for p, t in texts.items()}, "weights.safetensors": weights.data})
+
+
+def _units(families: Sequence[str], files: Mapping[str, str], suffix: str) -> tuple[dict[str, str], set[str]]:
+    """Units by path, and the paths of the kernels in them; what is left is compiled alone."""
+    paths, names = list(files), Identifiers()
+    units: dict[str, str] = {}
+    shared: set[str] = set()
+    for group in grouped(zip(families, files.values(), strict=True)):
+        if len(group) > 1:
+            members = {paths[index]: files[paths[index]] for index in group}
+            units[f"units/{names(families[group[0]])}{suffix}"] = unit_text(members, "units")
+            shared.update(members)
+    return units, shared
 
 
 def library_name(engine: str) -> str:

@@ -27,8 +27,11 @@ def parameters(problem: Problem) -> list[str]:
 
 
 def signature(name: str, problem: Problem) -> str:
-    """The launcher's declaration without its semicolon."""
-    return f"void {name}(\n    " + ",\n    ".join(parameters(problem)) + ")"
+    """The launcher's declaration without its semicolon.
+
+    It has C linkage, so that its symbol is ``name`` in whichever namespace a unit puts the kernel.
+    """
+    return f'extern "C" void {name}(\n    ' + ",\n    ".join(parameters(problem)) + ")"
 
 
 def _operand(operand: OperandSpec, name: str, problem: Problem) -> str:

@@ -7,10 +7,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..ir.dims import Dim
 from ..plan.plan import BucketPlan, Location, PackedConstant, Plan, PlannedKernel, Port
 from .weights import Weights
 
 FORMAT_VERSION = 1
+_FIGURES = ("fp16_tflops", "fp32_tflops", "memory_gbps")
+"""Properties of a target with which times are compared."""
 
 
 def manifest(plan: Plan, weights: Weights, functions: Sequence[str]) -> dict[str, Any]:
@@ -30,6 +33,9 @@ def manifest(plan: Plan, weights: Weights, functions: Sequence[str]) -> dict[str
             "arch": plan.target.arch,
             "device": plan.target.device,
             "features": sorted(plan.target.features),
+            "figures": {
+                name: value for name, value in sorted(plan.target.properties.items()) if name in _FIGURES
+            },
         },
         "symbols": {name: {"min": bounds.min, "max": bounds.max} for name, bounds in plan.symbols},
         "inputs": [_port(port) for port in plan.inputs],
@@ -61,7 +67,7 @@ def to_json(data: dict[str, Any]) -> str:
 
 
 def _port(port: Port) -> dict[str, Any]:
-    shape = [dim if isinstance(dim, int) else str(dim) for dim in port.type.shape]
+    shape = [_size(dim) for dim in port.type.shape]
     return {
         "name": port.name,
         "shape": shape,
@@ -105,10 +111,21 @@ def _bucket(bucket: BucketPlan, function: str) -> dict[str, Any]:
                 "results": [_location(location) for location in launch.results],
                 "operands": [_location(location) for location in launch.operands],
                 "workspace": _location(launch.workspace) if launch.workspace else None,
+                "work": {
+                    "flops": _size(launch.work.flops),
+                    "bytes": _size(launch.work.bytes),
+                    "dtype": launch.work.dtype.value if launch.work.dtype else None,
+                    "inputs": {str(index): _size(count) for index, count in launch.work.inputs},
+                },
             }
             for launch in bucket.launches
         ],
     }
+
+
+def _size(dim: Dim) -> int | str:
+    """A number, or an expression over the symbols that ``evaluate_formula`` reads."""
+    return dim if isinstance(dim, int) else str(dim)
 
 
 def _location(location: Location) -> str:

@@ -181,8 +181,8 @@ class _Writer:
         wrapped = textwrap.wrap(
             call,
             _WIDTH,
-            initial_indent="  ",
-            subsequent_indent="      ",
+            initial_indent="    ",
+            subsequent_indent="        ",
             break_long_words=False,
             break_on_hyphens=False,
         )

@@ -91,6 +91,22 @@ class Operator:
         raise NotImplementedError
 
     @classmethod
+    def flops(cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Any) -> Dim:
+        """Floating-point operations of the definition, a multiplication with its addition being 2.
+
+        Reports compare a kernel's time with it; nothing is chosen by it. 0, the default, stands for an
+        operator whose time is that of moving its tensors.
+        """
+        return 0
+
+    @classmethod
+    def elements_read(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Any
+    ) -> tuple[Dim, ...]:
+        """How many elements of each operand must be read at least once; by default all."""
+        return tuple(operand.element_count for operand in operands)
+
+    @classmethod
     def trait(cls, kind: type[T]) -> T | None:
         """The operator's trait of that kind, if it has one."""
         return next((trait for trait in cls.traits if isinstance(trait, kind)), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..extend.problem import Problem
 from ..ir.dims import DimRange
 from ..ir.types import TensorType
 from ..target.target import Target
+from .work import Work
 
 Space = Literal["input", "output", "arena", "constant"]
 
@@ -52,6 +53,8 @@ class Launch:
 
     ``results`` and ``operands`` (epilogue operands last) are in the order of the launcher's
     parameters; ``node`` names what it computes in the user's model.
+
+    :param work: what the launch has to do at least, for reports.
     """
 
     kernel: str
@@ -60,6 +63,7 @@ class Launch:
     results: tuple[Location, ...]
     operands: tuple[Location, ...]
     workspace: Location | None
+    work: Work = field(default_factory=Work)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ..errors import KernelError, PlanError
 from ..extend.contributions import KernelSource
@@ -21,6 +22,9 @@ from .constants import ConstantPool
 from .memory import Lifetime, aligned, arena_size, assign_offsets, lower_bound
 from .plan import BucketPlan, Launch, Location, MemoryReport, Plan, PlannedKernel, Port
 from .problems import offers_for, problem_of
+from .work import work_of
+
+_REUSE_LOSS = 0.1  # how much slower a kernel that is there already may be at sizes that nobody asked for
 
 Select = Callable[[Sequence[tuple[Problem, Sequence[Offer]]]], Sequence[Choice]]
 
@@ -38,8 +42,9 @@ def plan(
     """Plan the graph for ``target``.
 
     :param select: chooses an offer per problem (see :func:`fx2ait_core.tune.selection.select_all`).
-    :param tune_sizes: sizes of the dynamic symbols to choose kernels for; the largest allowed
-        sizes are always one of them.
+    :param tune_sizes: sizes of the dynamic symbols to choose kernels for; default: the largest allowed
+        ones. Where these are not among the given, they have a bucket all the same, whose kernels are
+        taken from the others or chosen by estimate, without ``select``.
 
     Raises :class:`KernelError` that lists every operator without a kernel.
     """
@@ -51,7 +56,14 @@ def plan(
         for operator in operators
     }
     offers = _all_offers(problems, registry)
-    choices = dict(zip(problems, select([(problems[k], offers[k]) for k in problems]), strict=True))
+    spare = len(buckets) - 1 if _is_unasked(buckets[-1], tune_sizes) else None
+    asked = [key for key in problems if key[1] != spare]
+    choices = dict(zip(asked, select([(problems[key], offers[key]) for key in asked]), strict=True))
+    for operator, index in problems:
+        if index == spare:
+            key = (operator, index)
+            others = [(problems[operator, i], choices[operator, i]) for i in range(spare)]
+            choices[key] = _unmeasured(problems[key], offers[key], others)
     kernels: dict[tuple[str, str, str], PlannedKernel] = {}
     pool = ConstantPool()
     used: dict[tuple[Operator, int], PlannedKernel] = {
@@ -91,6 +103,31 @@ def _buckets(graph: Graph, tune_sizes: Sequence[Mapping[str, int]]) -> list[dict
     distinct = {tuple(sorted({**largest, **sizes}.items())) for sizes in tune_sizes}
     distinct.add(tuple(sorted(largest.items())))
     return [dict(sizes) for sizes in sorted(distinct, key=lambda sizes: [size for _, size in sizes])]
+
+
+def _is_unasked(sizes: Mapping[str, int], tune_sizes: Sequence[Mapping[str, int]]) -> bool:
+    return bool(tune_sizes) and not any(dict(sizes) == {**sizes, **asked} for asked in tune_sizes)
+
+
+def _unmeasured(
+    problem: Problem, offers: Sequence[Offer], others: Sequence[tuple[Problem, Choice]]
+) -> Choice:
+    """A choice made for smaller sizes where that does nearly as well, else the best estimate.
+
+    A kernel that is there already costs neither compilation nor packed constants. It is taken to
+    need as much longer as its result is larger.
+    """
+    best = min(offers, key=lambda offer: offer.candidate.estimate_us)
+    size = problem.size(problem.result.byte_count)
+    there = []
+    for smaller, choice in others:
+        longer = size / max(1, smaller.size(smaller.result.byte_count))
+        there.append(replace(choice, microseconds=choice.candidate.estimate_us * longer, choice="heuristic"))
+    there.append(best.choice(best.candidate.estimate_us * (1 + _REUSE_LOSS), "heuristic"))
+    chosen = min(there, key=lambda choice: choice.microseconds)
+    if chosen is there[-1]:
+        return best.choice(best.candidate.estimate_us, "heuristic")
+    return chosen
 
 
 def _all_offers(
@@ -183,7 +220,7 @@ def _bucket(
     residence = _Residence(graph)
     steps = {operator: step for step, operator in enumerate(operators)}
     outputs = {residence.base(value): index for index, value in enumerate(graph.outputs)}
-    inputs = {value: index for index, value in enumerate(graph.inputs)}
+    inputs: dict[Value, int] = {value: index for index, value in enumerate(graph.inputs)}
 
     last_read: dict[Value, int] = {}
     for operator, step in steps.items():
@@ -225,6 +262,7 @@ def _bucket(
                 if kernels[operator].name in workspaces
                 else None
             ),
+            work=work_of(operator, residence.base, inputs),
         )
         for operator in operators
     ]

@@ -40,19 +40,19 @@ def to_json(value: Any) -> str:
     return json.dumps(plain(value), indent=2, ensure_ascii=False)
 
 
+def environment_record(environment: Any) -> dict[str, Any]:
+    """``card``, ``driver``, ``clocks``, ``threads``, ``versions`` and ``commit`` of a measurement."""
+    told = plain(environment)
+    return {key: told[key] for key in ("card", "driver", "clocks", "threads", "versions", "commit")}
+
+
 def benchmark_record(report: Any, command: str) -> dict[str, Any]:
     """A :class:`~fx2ait_core.bench.benchmark.BenchmarkReport` as kept under ``benchmarks/results``."""
-    surroundings = plain(report.environment)
     return {
         "model": report.name,
         "target": report.target,
         "precision": report.precision,
-        "card": surroundings["card"],
-        "driver": surroundings["driver"],
-        "clocks": surroundings["clocks"],
-        "threads": surroundings["threads"],
-        "versions": surroundings["versions"],
-        "commit": surroundings["commit"],
+        **environment_record(report.environment),
         "command": command,
         "rounds": report.rounds,
         "contention": report.contention,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Fx2aitError, MissingDependencyError
 from .columns import RIVAL_TITLES, benchmark_caption
@@ -20,13 +20,7 @@ def plot_benchmark(report: BenchmarkReport, path: Path) -> None:
 
     Raises :class:`~fx2ait_core.errors.MissingDependencyError` without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  # optional, and slow to import
-    except ImportError as error:
-        raise MissingDependencyError(
-            "a plot needs matplotlib: run `pip install 'fx2ait-core[plot]'`"
-        ) from error
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    figure = new_figure(WIDTH, HEIGHT)
     axes = figure.subplots()
     for name in report.paths:
         rows = [row for batch in report.batches if (row := report.row(batch, name))]
@@ -49,6 +43,25 @@ def plot_benchmark(report: BenchmarkReport, path: Path) -> None:
     axes.grid(True, which="both", alpha=0.3)
     axes.set_title(benchmark_caption(report), fontsize=8, loc="left", wrap=True)
     axes.legend()
+    save_figure(figure, path)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, sizes in inches.
+
+    Raises :class:`~fx2ait_core.errors.MissingDependencyError` without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415  # optional, and slow to import
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a plot needs matplotlib: run `pip install 'fx2ait-core[plot]'`"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write ``figure`` in the format of the suffix; raises :class:`~fx2ait_core.errors.Fx2aitError`."""
     try:
         figure.savefig(path, dpi=DOTS_PER_INCH)
     except (OSError, ValueError) as error:

@@ -159,8 +159,8 @@ def check_target(path: Path, wanted: Mapping[str, Any], detect: Detect) -> None:
 def _runs_on(wanted: Mapping[str, Any], here: Target) -> bool:
     """Whether code for another architecture of the same target runs here.
 
-    GPU code runs on later minor versions of its major version, unless it is for one version only
-    (``sm_90a``); CPU code runs where all its features are, which was checked.
+    GPU code runs on later versions too, by the PTX beside it, unless it is for one version only (``sm_90a``);
+    CPU code runs where all its features are, which was checked.
     """
     capability = here.properties.get("compute_capability")
     if capability is None:
@@ -168,7 +168,7 @@ def _runs_on(wanted: Mapping[str, Any], here: Target) -> bool:
     digits = str(wanted.get("arch", "")).removeprefix("sm_")
     if not digits.isdecimal():
         return False
-    return int(digits) // 10 == int(capability) // 10 and int(digits) <= int(capability)
+    return int(digits) <= int(capability)
 
 
 def _check_host(path: Path, host: Mapping[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,9 @@ from torch.utils import _pytree as pytree
 
 from ..errors import ArtifactError, EngineError, EngineInputError
 from ..settings import Settings
-from .library import Container, LaunchTime, tensor_array
-from .ports import ABI_DTYPES, EnginePort
-
-_CALLS_KEPT = 256  # prepared calls per thread
-
-
-class _Call:
-    """Arguments of the C call for one set of shapes, strides and dtypes; belongs to one thread."""
-
-    __slots__ = ("input_count", "inputs", "output_count", "outputs", "recipes")
-
-    def __init__(self, inputs: Any, outputs: Any, recipes: Sequence[tuple[Any, ...]]) -> None:
-        self.inputs = inputs
-        self.outputs = outputs
-        self.input_count = len(inputs)
-        self.output_count = len(outputs)
-        self.recipes = recipes  # shape, strides, dtype of each output
-
-
-class _Calls(threading.local):
-    """Prepared calls of the present thread."""
-
-    def __init__(self) -> None:
-        self.prepared: dict[tuple[Any, ...], _Call] = {}
+from .calls import GRAPH, PLAIN, BoundCall, Key, PreparedCall, PreparedCalls, prepared_call
+from .library import Container, LaunchTime
+from .ports import EnginePort
 
 
 class Engine:
@@ -78,7 +57,7 @@ class Engine:
         self._check_fit(self._container)
         if self.device.type == "cpu":
             self._container.set_threads(settings.threads)
-        self._calls = _Calls()
+        self._calls = PreparedCalls()
         self._structure = _structure(manifest, len(self.outputs))
 
     @property
@@ -117,51 +96,68 @@ class Engine:
         """
         if named:
             inputs = self._ordered(inputs, named)
-        if self._elsewhere():
+        if self._elsewhere is not None and self._elsewhere():
             with torch.cuda.device(self.device):
                 return self(*inputs)
-        container = self._container
         device = self.device
         try:
             key = tuple([(x.shape, x.stride(), x.dtype) for x in inputs])
-            call = self._calls.prepared.get(key)
-            if call is None or any([x.device != device for x in inputs]):  # noqa: C419  (quicker)
-                call = self._prepare(key, inputs)
+            call = self._calls.known.get(key)
+            if call is None:
+                call = self._prepare(inputs, key)
+            for slot, tensor in zip(call.input_slots, inputs, strict=True):
+                if tensor.device != device:
+                    self._prepare(inputs)  # says so
+                slot.ptr = tensor.data_ptr()
         except (AttributeError, RuntimeError, TypeError):
-            call = self._prepare((), inputs)  # says which input is no dense tensor
-        if container is None:
-            container = self._open()
-        for slot, tensor in zip(call.inputs, inputs, strict=True):
-            slot.ptr = tensor.data_ptr()
-        results = [
-            torch.empty_strided(shape, strides, dtype=dtype, device=device)
-            for shape, strides, dtype in call.recipes
-        ]
-        for slot, tensor in zip(call.outputs, results, strict=True):
-            slot.ptr = tensor.data_ptr()
-        code = container.run(
-            container.handle,
-            call.inputs,
-            call.input_count,
-            call.outputs,
-            call.output_count,
-            self._stream(),
-            self.graph_mode,
-        )
-        if code != 0:
+            call = self._prepare(inputs)  # says which input is no dense tensor
+        container = self._container or self._open()
+        results = call.new_outputs()
+        stream = call.stream
+        if self._stream is not None:
+            stream.value = self._stream()
+        if container.run(*call.leading, stream, GRAPH if self.graph_mode else PLAIN) != 0:
             self._refuse(container, call)
         return self._structure(results)
+
+    def bind(self, *inputs: torch.Tensor, **named: torch.Tensor) -> BoundCall:
+        """A call on these tensors and on outputs of its own, as quick as the engine can be called.
+
+        Same errors as a call. The engine's memory stays as long as the bound call does.
+        """
+        inputs = self._ordered(inputs, named)
+        call = self._prepare(inputs)
+        return BoundCall(self._open(), call, inputs, call.new_outputs(), self._stream)
 
     def profile(
         self, *inputs: torch.Tensor, iterations: int = 100, **named: torch.Tensor
     ) -> list[LaunchTime]:
         """Mean milliseconds of each launch for these inputs, run one by one; same errors as a call."""
-        inputs = self._ordered(inputs, named)
-        call = self._prepare((), inputs)
-        results = [torch.empty_strided(s, t, dtype=d, device=self.device) for s, t, d in call.recipes]
-        for slot, tensor in zip([*call.inputs, *call.outputs], [*inputs, *results], strict=True):
-            slot.ptr = tensor.data_ptr()
-        return self._open().profile(call.inputs, call.outputs, self._stream(), iterations)
+        call, _results = self._with_outputs(inputs, named)
+        return self._open().profile(call.inputs, call.outputs, self._present_stream(), iterations)
+
+    def time_launches(
+        self, *inputs: torch.Tensor, sample_ms: float = 2.0, samples: int = 5, **named: torch.Tensor
+    ) -> tuple[int, list[LaunchTime]]:
+        """The bucket that serves these inputs, and milliseconds of each of its launches repeated by itself.
+
+        Launches are timed in order, so that each finds the data that it finds in a run. A time is the
+        median of ``samples`` samples; a sample is as many repetitions (at most 200) without gaps as take
+        about ``sample_ms``, on CUDA in one graph. Same errors as a call.
+        """
+        call, _results = self._with_outputs(inputs, named)
+        return self._open().time_launches(
+            call.inputs, call.outputs, self._present_stream(), sample_ms, samples
+        )
+
+    def fill_activations(self, byte: int = 0xFF) -> None:
+        """Overwrite the engine's activation memory and workspaces, with NaN by default, once no run is under
+        way; answers must not change. For tests."""
+        self._open().call("Fx2aitFillActivations", self._open().handle, byte)
+
+    def twin(self, runtimes: int = 1) -> Engine:
+        """Another engine of the same library, with weights and activation memory of its own."""
+        return Engine(self.library_path, self.manifest, self.settings, self.source_directory, runtimes)
 
     def save(self, path: Path | str) -> Path:
         """Write the engine to one file; see :func:`fx2ait_core.runtime.artifact.save`."""
@@ -201,33 +197,30 @@ class Engine:
             raise EngineInputError(f"{self.name} takes {expected}; {', '.join(parts)}.")
         return (*inputs, *(named[name] for name in names[len(inputs) :]))
 
-    def _prepare(self, key: tuple[Any, ...], inputs: Sequence[torch.Tensor]) -> _Call:
+    def _prepare(self, inputs: Sequence[torch.Tensor], key: Key = ()) -> PreparedCall:
         """Check the inputs and lay out the C call's arguments, remembered under ``key`` if not empty."""
         container = self._open()
         self._ordered(tuple(inputs), {})
         for port, tensor in zip(self.inputs, inputs, strict=True):
             port.check(tensor, self.device)
-        shapes, strides = [x.shape for x in inputs], [x.stride() for x in inputs]
-        given = tensor_array(shapes, strides, [ABI_DTYPES[x.dtype] for x in inputs])
-        for slot, tensor in zip(given, inputs, strict=True):
-            slot.ptr = tensor.data_ptr()
-        found = container.output_shapes(given, [len(port.shape) for port in self.outputs])
-        if found is None:
+        call = prepared_call(container, inputs, self.outputs, self.device)
+        if call is None:
             raise EngineInputError(container.last_error())
-        recipes = [
-            (shape, tuple(map(int, port.layout.strides(shape))), port.dtype)
-            for port, shape in zip(self.outputs, found, strict=True)
-        ]
-        made = tensor_array(found, [r[1] for r in recipes], [ABI_DTYPES[r[2]] for r in recipes])
-        call = _Call(given, made, recipes)
         if key:
-            prepared = self._calls.prepared
-            if len(prepared) >= _CALLS_KEPT:
-                prepared.clear()
-            prepared[key] = call
+            self._calls.keep(key, call)
         return call
 
-    def _refuse(self, container: Container, call: _Call) -> None:
+    def _with_outputs(
+        self, inputs: tuple[torch.Tensor, ...], named: Mapping[str, torch.Tensor]
+    ) -> tuple[PreparedCall, list[torch.Tensor]]:
+        """A call of one's own, and its outputs, to be kept as long as it is used."""
+        call = self._prepare(self._ordered(inputs, named))
+        return call, call.new_outputs()
+
+    def _present_stream(self) -> int | None:
+        return None if self._stream is None else self._stream()
+
+    def _refuse(self, container: Container, call: PreparedCall) -> None:
         """Tell an input that does not fit (an address, which is not checked ahead) from a failed run."""
         words = container.last_error()
         if container.output_shapes(call.inputs, [len(port.shape) for port in self.outputs]) is None:
@@ -255,21 +248,21 @@ def _device(target: str) -> torch.device:
     return torch.device("cpu")
 
 
-def _stream_reader(device: torch.device) -> Callable[[], int | None]:
+def _stream_reader(device: torch.device) -> Callable[[], int] | None:
     """A function that gives the current stream of ``device`` as an integer; None on the CPU."""
     if device.type != "cuda":
-        return lambda: None
+        return None
     raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)  # a tenth of the time of current_stream()
-    index = device.index
     if raw is not None:
-        return lambda: raw(index)
-    return lambda: torch.cuda.current_stream(index).cuda_stream
+        return partial(raw, device.index)
+    return lambda: torch.cuda.current_stream(device.index).cuda_stream
 
 
-def _elsewhere(device: torch.device) -> Callable[[], bool]:
-    """Whether another GPU than ``device`` is the current one, in which case its streams do not serve."""
+def _elsewhere(device: torch.device) -> Callable[[], bool] | None:
+    """Whether another GPU than ``device`` is the current one, in which case its streams do not serve; None
+    where that cannot be."""
     if device.type != "cuda" or torch.cuda.device_count() == 1:
-        return lambda: False
+        return None
     return lambda: torch.cuda.current_device() != device.index
 
 
@@ -290,5 +283,3 @@ def _structure(manifest: Mapping[str, Any], outputs: int) -> Callable[[list[torc
     if outputs == 1:
         return lambda results: results[0]
     return tuple
-
-

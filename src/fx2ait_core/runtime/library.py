@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_ubyte, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +27,7 @@ class Tensor(ctypes.Structure):
 
 @dataclass(frozen=True)
 class LaunchTime:
-    """One launch of an engine: the node it computes, the kernel, its mean time."""
+    """One launch of an engine: the node it computes, the kernel, its time."""
 
     node: str
     kernel: str
@@ -59,6 +59,11 @@ _ABI: dict[str, list[Any]] = {
         *[c_void_p, _TENSORS, c_size_t, _TENSORS, c_size_t, c_void_p, c_size_t],
         *[POINTER(c_float), c_size_t, POINTER(c_size_t)],
     ],
+    "Fx2aitTimeLaunches": [
+        *[c_void_p, _TENSORS, c_size_t, _TENSORS, c_size_t, c_void_p, c_float, c_size_t],
+        *[POINTER(c_float), c_size_t, POINTER(c_size_t)],
+    ],
+    "Fx2aitFillActivations": [c_void_p, c_ubyte],
     "Fx2aitGetBucketCount": [c_void_p, POINTER(c_size_t)],
     "Fx2aitGetLaunchCount": [c_void_p, c_size_t, POINTER(c_size_t)],
     "Fx2aitGetLaunchName": [c_void_p, c_size_t, c_size_t, POINTER(c_char_p), POINTER(c_char_p)],
@@ -89,7 +94,8 @@ class Container:
             self._library.Fx2aitGetLastError.restype = c_char_p
         except (OSError, AttributeError) as error:
             raise ArtifactError(f"The engine's library {path} cannot be loaded: {error}.") from error
-        self.run = self._library.Fx2aitRun
+        # Without declared arguments: given C objects only (see calls.py), which it does not have to convert.
+        self.run = self._library["Fx2aitRun"]
         self._delete = self._library.AITemplateModelContainerDelete
         self._exclusive = threading.Lock()
         handle = c_void_p()
@@ -129,15 +135,25 @@ class Container:
         return [tuple(buffer[:rank]) for buffer, rank in zip(buffers, ranks, strict=True)]
 
     def profile(self, inputs: Any, outputs: Any, stream: int | None, iterations: int) -> list[LaunchTime]:
-        """Mean time of each launch of the bucket that serves these inputs."""
+        """Mean time of each launch of the bucket that serves these inputs, in whole runs."""
+        return self._times("Fx2aitProfile", inputs, outputs, stream, iterations)[1]
+
+    def time_launches(
+        self, inputs: Any, outputs: Any, stream: int | None, sample_ms: float, samples: int
+    ) -> tuple[int, list[LaunchTime]]:
+        """The bucket that serves these inputs, and the median time of each launch repeated by itself."""
+        return self._times("Fx2aitTimeLaunches", inputs, outputs, stream, sample_ms, samples)
+
+    def _times(self, function: str, inputs: Any, outputs: Any, *how: Any) -> tuple[int, list[LaunchTime]]:
         buckets = self.count("Fx2aitGetBucketCount")
         capacity = max((self.count("Fx2aitGetLaunchCount", i) for i in range(buckets)), default=0)
         times = (c_float * max(1, capacity))()
         bucket = c_size_t()
-        arguments = [inputs, len(inputs), outputs, len(outputs), stream, iterations, times, capacity]
-        self.call("Fx2aitProfile", self.handle, *arguments, ctypes.byref(bucket))
+        arguments = [inputs, len(inputs), outputs, len(outputs), *how, times, capacity]
+        self.call(function, self.handle, *arguments, ctypes.byref(bucket))
         launches = self.count("Fx2aitGetLaunchCount", bucket.value)
-        return [LaunchTime(*self._launch_name(bucket.value, i), float(times[i])) for i in range(launches)]
+        found = [LaunchTime(*self._launch_name(bucket.value, i), float(times[i])) for i in range(launches)]
+        return bucket.value, found
 
     def set_threads(self, threads: int) -> None:
         with self._exclusive:

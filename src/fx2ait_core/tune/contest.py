@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 from ..errors import KernelError
 from ..extend.contributions import KernelSource
@@ -12,6 +13,8 @@ from ..extend.problem import Problem
 from .cache import MeasurementKey
 from .keys import measurement_key
 from .offers import JOB_NAME, Choice, Device, Job, Offer, Policy
+
+RivalKey = tuple[str, str]  # a kernel's name and its configuration, as text
 
 
 class Contest:
@@ -47,9 +50,7 @@ class Contest:
         self.failures[key] = reason
         self.samples.pop(key, None)
         shown = reason if len(reason) < 1500 else f"{reason[:1500]} …"
-        warnings.warn(
-            f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2
-        )
+        warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2)
 
     def median(self, key: MeasurementKey) -> float:
         return statistics.median(self.samples[key])
@@ -65,17 +66,29 @@ class Contest:
             return []
         return [(job, key) for job, key in near if key not in self.settled]
 
-    def winner(self) -> Choice:
-        timed = [(self.median(key), job.offer) for job, key in self.jobs if key in self.samples]
-        if timed:
-            microseconds, offer = min(timed, key=lambda pair: pair[0])
-            return offer.choice(microseconds, "measured" if self.fresh else "cached")
+    def rivals(self, policy: Policy) -> dict[RivalKey, Choice]:
+        """The choices that are as good as the best one, by kernel and configuration, best first.
+
+        Measured ones where there are any, else all that have not failed, by their estimates.
+        """
+        how: Literal["measured", "cached"] = "measured" if self.fresh else "cached"
+        choices = [job.offer.choice(self.median(key), how) for job, key in self.jobs if key in self.samples]
+        alike = policy.alike_times
+        if not choices:
+            choices = [offer.choice(offer.candidate.estimate_us, "heuristic") for offer in self._unfailed()]
+            alike = policy.alike_estimates
+        choices.sort(key=lambda choice: choice.microseconds)
+        limit = choices[0].microseconds * (1 + alike)
+        found: dict[RivalKey, Choice] = {}
+        for choice in choices:
+            if choice.microseconds <= limit:
+                found.setdefault((choice.kernel.name, repr(choice.candidate.config)), choice)
+        return found
+
+    def _unfailed(self) -> list[Offer]:
         failed = {(key.kernel, key.config) for key in self.failures}
         left = [o for o in self.offers if (o.kernel.name, repr(o.candidate.config)) not in failed]
         if not left:
             reasons = "\n".join(f"  {key.kernel} {key.config}: {text}" for key, text in self.failures.items())
             raise KernelError(f"{self.problem.kind}: every candidate failed.\n{reasons}")
-        best = min(left, key=lambda offer: offer.candidate.estimate_us)
-        return best.choice(best.candidate.estimate_us, "heuristic")
-
-
+        return left

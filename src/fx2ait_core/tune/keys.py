@@ -56,6 +56,11 @@ class ChoiceKeys:
         return self._packages[name]
 
 
+def family_key(key: str, family: Sequence[str]) -> str:
+    """The key of a choice that is made together with those of the problem's other sizes."""
+    return hashlib.sha256("\0".join([key, *sorted(family)]).encode()).hexdigest()
+
+
 def _sizes(problem: Problem) -> str:
     return ", ".join(f"{name}={size}" for name, size in problem.sizes)
 

@@ -65,12 +65,17 @@ class Policy:
     :param at_most: of the rest, so many with the best estimates are measured.
     :param close: candidates this close to the best, as a fraction, are measured again.
     :param rounds: measurements of such candidates in all; their median decides.
+    :param alike_times: measured times this close to the best, as a fraction, count as equal to it:
+        sizes of a problem then share a kernel, which is compiled, and its constants stored, once.
+    :param alike_estimates: the same for estimates.
     """
 
     within: float = 3.0
     at_most: int = 12
     close: float = 0.03
     rounds: int = 3
+    alike_times: float = 0.005
+    alike_estimates: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -82,5 +87,3 @@ class Choice:
     candidate: Candidate
     microseconds: float
     choice: Literal["measured", "cached", "heuristic"]
-
-

@@ -9,8 +9,9 @@ from ..errors import KernelError
 from ..extend.problem import Problem
 from .cache import Measurement, MeasurementKey, RecordedChoice, TuningCache
 from .contest import Contest
-from .keys import ChoiceKeys
+from .keys import ChoiceKeys, family_key
 from .offers import Choice, Device, Failed, Job, Measure, Offer, Policy
+from .sharing import share
 
 
 def select(
@@ -34,6 +35,9 @@ def select_all(
 ) -> list[Choice]:
     """Choose among each problem's offers; equal requests are served once.
 
+    Requests that differ in sizes alone share a configuration where it is as good as the best
+    for each (see :func:`~fx2ait_core.tune.sharing.share`).
+
     All measurements that the cache lacks are asked for in one call, so that their sources can be
     built in parallel; close calls in one more per round. Candidates that fail are skipped with a
     warning.
@@ -53,17 +57,23 @@ def select_all(
         keys.append(key)
         if key not in contests:
             contests[key] = Contest(problem, pruned(offers, policy), offers)
-    chosen = {
-        key: choice for key, contest in contests.items() if (choice := _remembered(cache, key, contest))
-    }
-    open_contests = {key: contest for key, contest in contests.items() if key not in chosen}
-    _hold(list(open_contests.values()), measure, cache, device, policy)
-    for key, contest in open_contests.items():
-        choice = contest.winner()
-        chosen[key] = choice
-        if choice.choice != "heuristic" and measure is not None:
-            config = repr(choice.candidate.config)
-            cache.record_choice(key, RecordedChoice(choice.kernel.name, config, choice.microseconds))
+    families: dict[str, list[str]] = {}
+    for key, contest in contests.items():
+        families.setdefault(contest.problem.identity, []).append(key)
+    chosen: dict[str, Choice] = {}
+    for members in families.values():
+        known = [_remembered(cache, family_key(key, members), contests[key]) for key in members]
+        if all(known):
+            chosen |= {key: choice for key, choice in zip(members, known, strict=True) if choice}
+    still_open = [members for members in families.values() if members[0] not in chosen]
+    _hold([contests[key] for members in still_open for key in members], measure, cache, device, policy)
+    for members in still_open:
+        rivals = [contests[key].rivals(policy) for key in members]
+        times = [{rival: choice.microseconds for rival, choice in found.items()} for found in rivals]
+        for key, found, rival in zip(members, rivals, share(times), strict=True):
+            choice = chosen[key] = found[rival]
+            if choice.choice != "heuristic" and measure is not None:
+                cache.record_choice(family_key(key, members), RecordedChoice(*rival, choice.microseconds))
     return [chosen[key] for key in keys]
 
 

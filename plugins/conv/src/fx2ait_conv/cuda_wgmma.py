@@ -9,27 +9,44 @@ from math import ceil
 
 import numpy as np
 
-from fx2ait_core.sdk import Candidate, Decline, DType, Kernel, KernelSource, Problem, Target, Templates
+from fx2ait_core.sdk import (
+    Candidate,
+    Decline,
+    DType,
+    Kernel,
+    KernelSource,
+    Problem,
+    Target,
+    Templates,
+    epilogue_access,
+)
 
 from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype, element_type
 
 TEMPLATES = Templates(__package__)
-HEADERS = ("cuda/conv2d_wgmma.cuh", "cuda/wgmma_epilogue.cuh")
+HEADERS = tuple(
+    f"cuda/{name}.cuh"
+    for name in ("conv2d_wgmma", "wgmma_epilogue", "wgmma_operands", "wgmma_ring", "wgmma_split")
+)
 DTYPES = (DType.float16, DType.bfloat16)
 BLOCK = 64
 """Input channels per step of the sum; the packed weight is padded to whole blocks."""
+SPAN = 32
+"""Channels of an operand of the epilogue that are fetched at a time."""
 MOST_CANDIDATES = 8
-MOST_STAGES = 8
-LAUNCH_US = 1.35
-SHARED_RATE = 228e3
-"""Bytes per microsecond that a multiprocessor's shared memory moves: 128 per clock."""
+MOST_STAGES = 16
+RESERVED = 1024 + 320
+"""Bytes of shared memory beside stages and sums: alignment and barriers."""
 SPLITS = (1, 2, 3, 4, 6, 8)
 """Parts of a sum, computed by the blocks of one cluster; 8 is the largest portable cluster."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A thread block's share of the work; see ``WgmmaTile`` in ``conv2d_wgmma.cuh``."""
+    """A thread block's share of the work; see ``WgmmaTile`` in ``wgmma_ring.cuh``.
+
+    ``fetches``: operands of the epilogue that are laid out as the result pass through the ring.
+    """
 
     pixels: int
     channels: int
@@ -38,31 +55,45 @@ class Tile:
     resident: int
     stages: int = 0
     splits: int = 1
+    fetches: bool = False
 
     @property
     def stage_bytes(self) -> int:
         return (self.pixels + self.channels) * BLOCK * 2
 
     @property
-    def partial_bytes(self) -> int:
-        """Shared memory that a tile's partial sums need where blocks share it."""
-        return self.pixels * (self.channels + 8) * 4 if self.splits > 1 else 0
+    def sums_bytes(self) -> int:
+        """Shared memory for the parts of a block's share of a tile, where blocks share it."""
+        units = self.pixels // 8 * (self.channels // SPAN)
+        return self.splits * ceil(units / self.splits) * 8 * SPAN * 4 if self.splits > 1 else 0
 
-    def fitted(self, problem: Problem) -> Tile | None:
-        """With as many stages as shared memory holds, or None when those are too few."""
+    @property
+    def loads_early(self) -> bool:
+        """Whether threads load the epilogue's operands before they multiply."""
+        sums = self.pixels * self.channels // (128 * self.warpgroups)
+        return not self.alternate and sums <= (16 if self.resident > 2 else 32)
+
+    def operand_steps(self, operands: int) -> int:
+        """Stages that that many fetched operands of a tile take, 0 if one does not hold a span of each."""
+        spans = self.stage_bytes // (self.pixels * SPAN * 2) // operands
+        return ceil(self.channels // SPAN / spans) if spans else 0
+
+    def fitted(self, problem: Problem, most: int = MOST_STAGES) -> Tile | None:
+        """With as many stages as shared memory holds, up to ``most``; None when those are too few."""
         target = problem.target
         share = target["shared_memory_per_multiprocessor"] // self.resident - 1024  # 1 KiB is the driver's
-        room = min(target["shared_memory_per_block"], share)
-        stages = min(MOST_STAGES, (room - 1024 - 256) // self.stage_bytes)  # alignment, barriers
-        if stages < 3 or stages * self.stage_bytes < self.partial_bytes:
+        room = min(target["shared_memory_per_block"], share) - RESERVED - self.sums_bytes
+        stages = min(MOST_STAGES, room // self.stage_bytes)
+        if stages < (3 if self.splits == 1 else min(4, most)):
             return None
-        return replace(self, stages=stages)
+        return replace(self, stages=min(stages, max(3, most)))
 
     def __str__(self) -> str:
         teams = f"{self.warpgroups} {'alternating ' if self.alternate else ''}warpgroups"
-        splits = f", {self.splits} splits" if self.splits > 1 else ""
         depth = f"{self.stages} stages, {self.resident} resident"
-        return f"{self.pixels}x{self.channels}, {teams}, {depth}{splits}"
+        extras = f", {self.splits} splits" if self.splits > 1 else ""
+        extras += ", fetching" if self.fetches else ""
+        return f"{self.pixels}x{self.channels}, {teams}, {depth}{extras}"
 
 
 TILES = (
@@ -77,12 +108,17 @@ TILES = (
     Tile(64, 128, 2, alternate=True, resident=1),
     Tile(64, 256, 2, alternate=True, resident=1),
     Tile(128, 64, 2, alternate=False, resident=2),
+    Tile(128, 64, 2, alternate=False, resident=1),
     Tile(128, 64, 1, alternate=False, resident=3),
     Tile(128, 96, 2, alternate=True, resident=1),
     Tile(64, 128, 1, alternate=False, resident=2),
+    Tile(64, 128, 1, alternate=False, resident=1),
     Tile(64, 64, 1, alternate=False, resident=3),
-    Tile(128, 32, 1, alternate=False, resident=3),
+    Tile(64, 64, 1, alternate=False, resident=2),
+    Tile(64, 64, 1, alternate=False, resident=1),
     Tile(64, 32, 1, alternate=False, resident=3),
+    Tile(64, 32, 1, alternate=False, resident=2),
+    Tile(64, 32, 1, alternate=False, resident=1),
 )
 
 
@@ -136,27 +172,52 @@ def steps(problem: Problem) -> int:
     return sum(term.taps * ceil(term.channels / BLOCK) for term in ConvShape.terms(problem))
 
 
+def fetchable_operands(problem: Problem) -> tuple[str, ...]:
+    """Names of the epilogue's operands that are laid out as the result; none if the copy engine cannot
+    bring all of them."""
+    names = []
+    for index, operand in enumerate(problem.epilogue_operands):
+        if epilogue_access(operand, problem.result) == "element":
+            if operand.type.dtype not in DTYPES or operand.external:
+                return ()
+            names.append(f"e{index}")
+    return tuple(names)
+
+
 def configurations(problem: Problem) -> Iterator[Tile]:
-    """All tiles that the device can run, with every split that leaves no block waiting for others."""
-    shape = ConvShape.of(problem)
+    """All tiles that the device can run, with every split that leaves no block waiting for others.
+
+    Where a block has one tile, it gets no more stages than steps: the less shared memory it takes, the
+    sooner the next kernel's blocks move in beside it.
+    """
+    shape, operands = ConvShape.of(problem), len(fetchable_operands(problem))
+    seen = set()
     for tile in TILES:
         tiles = ceil(problem.size(shape.pixels) / tile.pixels) * ceil(shape.out_channels / tile.channels)
         blocks = problem.target["multiprocessors"] * tile.resident
         for splits in SPLITS:
             if splits > 1 and (tile.alternate or splits > steps(problem) or tiles * splits > blocks):
                 continue
-            if (fitted := replace(tile, splits=splits).fitted(problem)) is not None:
-                yield fitted
+            most = ceil(steps(problem) / splits) if tiles <= blocks else MOST_STAGES
+            fitted = replace(tile, splits=splits).fitted(problem, most)
+            if fitted is None or (same := replace(fitted, resident=0)) in seen:
+                continue
+            seen.add(same)
+            fetches = operands > 0 and splits == 1 and not tile.loads_early
+            if fetches and 0 < fitted.operand_steps(operands) <= fitted.stages - 2:
+                yield replace(fitted, fetches=True)
+                if not tile.alternate:  # whose other warpgroup hides what fetching would
+                    continue
+            yield fitted
 
 
 def estimate_us(problem: Problem, tile: Tile) -> float:
-    """Predicted time at the sizes that the kernel is chosen for.
+    """Predicted time at the sizes that the kernel is chosen for, in a chain of dependent launches.
 
-    Blocks run in waves; a wave's steps are bound by the tensor cores, by shared memory (filled once,
-    read by every warpgroup product) or by latency, and its tiles are finished after that, hidden
-    behind the next tile's steps where warpgroups alternate. Constants were fitted to some 900 timings of
-    ResNet-18's layers at batch 1, 32 and 256 on an H100: rms error 11%, and the first choice is 2%
-    slower than the fastest on average.
+    Blocks run in waves; a wave's steps are bound by the tensor cores, by copies into shared memory or by
+    their latency, and its tiles are finished after that, partly hidden where warpgroups alternate.
+    Constants were fitted to some 1,700 timings of ResNet-18's layers at batch 1, 8, 32 and 256 on an
+    H100: rms error 13%, and the fastest of the first 8 choices is 0.3% slower than the fastest of all.
     """
     shape, target = ConvShape.of(problem), problem.target
     multiprocessors = target["multiprocessors"]
@@ -164,20 +225,19 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     blocks = ceil(pixels / tile.pixels) * ceil(shape.out_channels / tile.channels) * tile.splits
     resident = min(tile.resident, ceil(blocks / multiprocessors))
     waves = ceil(blocks / (multiprocessors * resident))
-    area = tile.pixels * tile.channels / 8192
+    area = tile.pixels * tile.channels / 8192 * resident
 
-    products = 2.0 * tile.pixels * tile.channels * BLOCK / (target["fp16_tflops"] * 0.91e6 / multiprocessors)
-    rows = tile.pixels // 64 * (64 + tile.channels) + tile.pixels + tile.channels
-    shared = rows * BLOCK * 2 / SHARED_RATE
-    step = max(resident * products, resident * shared, 0.128 + 0.019 * area)
-    step += 0.068 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
+    products = 2.0 * tile.pixels * tile.channels * BLOCK / (target["fp16_tflops"] * 0.9e6 / multiprocessors)
+    sharing = 0.53 + 0.47 * min(1.0, blocks / multiprocessors)  # of the second-level cache
+    copies = (1.8e-3 * tile.pixels + 0.95e-3 * tile.channels) * sharing
+    step = max(resident * products, resident * copies, 0.093, 0.73 / tile.stages)
+    step += 0.041 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
     work = ceil(steps(problem) / tile.splits) * step
-    finish = 0.03 + 0.96 * area * resident
+    finish = 0.016 + 0.91 * area
     if tile.splits > 1:
-        finish += 1.04 + 0.42 * tile.splits + 0.29 * area * resident
-    finishes = 1 + (waves - 1) * (0.83 if tile.alternate else 1.0)
-    run = waves * work + finishes * finish
-    return LAUNCH_US + max(run, _traffic_us(problem))
+        finish += 0.21 + 0.45 * area + 0.055 * tile.splits
+    finishes = 1 + (waves - 1) * (0.92 if tile.alternate else 1.0)
+    return 1.01 + max(waves * work + finishes * finish, _traffic_us(problem))
 
 
 def _traffic_us(problem: Problem) -> float:
@@ -188,7 +248,7 @@ def _traffic_us(problem: Problem) -> float:
         read = min(1.0, term.kernel_h / term.stride_h) * min(1.0, term.kernel_w / term.stride_w)
         skipped += (1.0 - read) * problem.size(source.element_count) * source.dtype.itemsize
     resident = cost.bytes < 0.6 * problem.target["l2_bytes"]
-    return (cost.bytes - skipped) / (problem.target["memory_gbps"] * (2e3 if resident else 0.95e3))
+    return (cost.bytes - skipped) / (problem.target["memory_gbps"] * (2e3 if resident else 0.85e3))
 
 
 def candidates(problem: Problem) -> Sequence[Candidate]:
@@ -214,6 +274,7 @@ def emit(name: str, problem: Problem, tile: Tile) -> KernelSource:
         terms=ConvShape.terms(problem),
         element=element_type(problem),
         tile=tile,
+        fetched=fetchable_operands(problem) if tile.fetches else (),
         multiprocessors=problem.target["multiprocessors"],
     )
     return KernelSource(

@@ -9,11 +9,13 @@ from fx2ait_core.sdk import (
     AffineChannels,
     Attributes,
     ChannelsLast,
+    Dim,
     Epilogue,
     IRError,
     Operator,
     TensorType,
     floor_div,
+    positions_read,
     tensor_type,
 )
 
@@ -81,6 +83,34 @@ class Conv2d(Operator):
             size.append(floor_div(room, attributes.stride[axis]) + 1)
         return (tensor_type((source.shape[0], out_channels, *size), source.dtype),)
 
+    @classmethod
+    def flops(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Conv2dAttributes
+    ) -> Dim:
+        """2 for each result element, channel of its group and position of the kernel, padding included."""
+        (result,) = cls.infer(operands, attributes)
+        _, group_channels, height, width = operands[1].shape
+        return 2 * result.element_count * group_channels * height * width
+
+    @classmethod
+    def elements_read(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Conv2dAttributes
+    ) -> tuple[Dim, ...]:
+        """A stride beyond the kernel's reach leaves part of the input unread."""
+        source, weight = operands[:2]
+        (result,) = cls.infer(operands, attributes)
+        read = source.shape[0] * source.shape[1]
+        for axis in range(2):
+            read *= positions_read(
+                source.shape[2 + axis],
+                result.shape[2 + axis],
+                int(weight.shape[2 + axis]),
+                stride=attributes.stride[axis],
+                dilation=attributes.dilation[axis],
+                padding=attributes.padding[2 * axis],
+            )
+        return (read, *(operand.element_count for operand in operands[1:]))
+
 
 def _check_attributes(attributes: Conv2dAttributes) -> None:
     if min(*attributes.stride, *attributes.dilation, attributes.groups) < 1:
@@ -116,6 +146,20 @@ class Conv2dSum(Operator):
         if first != second:
             raise IRError(f"{cls.kind}: the results {first[0]} and {second[0]} must be of one type")
         return first
+
+    @classmethod
+    def flops(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Conv2dSumAttributes
+    ) -> Dim:
+        first = Conv2d.flops(operands[:2], results, attributes.first)
+        return first + Conv2d.flops(operands[2:], results, attributes.second)
+
+    @classmethod
+    def elements_read(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Conv2dSumAttributes
+    ) -> tuple[Dim, ...]:
+        first = Conv2d.elements_read(operands[:2], results, attributes.first)
+        return (*first, *Conv2d.elements_read(operands[2:], results, attributes.second))
 
 
 OPERATORS: list[type[Operator]] = [Conv2d, Conv2dSum]

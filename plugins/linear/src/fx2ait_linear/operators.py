@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fx2ait_core.sdk import (
     AffineChannels,
     Attributes,
+    Dim,
     Epilogue,
     IRError,
     Layout,
@@ -49,6 +50,12 @@ class Linear(Operator):
             raise IRError(f"{cls.kind}: bias {operands[2]} must have shape ({weight.shape[0]},)")
         return (tensor_type((*source.shape[:-1], weight.shape[0]), source.dtype),)
 
+    @classmethod
+    def flops(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Attributes
+    ) -> Dim:
+        return _product_flops(operands[0], cls.infer(operands, attributes)[0])
+
 
 class MatMul(Operator):
     """The product of two computed matrices: input ``[M, K]``, other ``[K, N]``, result ``[M, N]``."""
@@ -65,6 +72,17 @@ class MatMul(Operator):
         if source.rank != 2 or other.rank != 2 or source.shape[1] != other.shape[0]:
             raise IRError(f"{cls.kind}: input {source} must be [M, K] and other {other} [K, N]")
         return (tensor_type((source.shape[0], other.shape[1]), source.dtype),)
+
+    @classmethod
+    def flops(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Attributes
+    ) -> Dim:
+        return _product_flops(operands[0], cls.infer(operands, attributes)[0])
+
+
+def _product_flops(source: TensorType, result: TensorType) -> Dim:
+    """2 for each result element and element of the row of ``source`` that it sums over."""
+    return 2 * result.element_count * source.shape[-1]
 
 
 @dataclass(frozen=True)

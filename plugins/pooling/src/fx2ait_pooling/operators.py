@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fx2ait_core.sdk import (
     Attributes,
     ChannelsLast,
+    Dim,
     Epilogue,
     IRError,
     Layout,
@@ -15,6 +16,7 @@ from fx2ait_core.sdk import (
     RowMajor,
     TensorType,
     View,
+    positions_read,
     tensor_type,
 )
 
@@ -93,6 +95,32 @@ class _Pool2d(Operator):
                 )
         return types
 
+    @classmethod
+    def flops(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Pool2dAttributes
+    ) -> Dim:
+        """1 for each result element and element of its window."""
+        (result,) = cls.infer(operands, attributes)
+        return result.element_count * attributes.kernel[0] * attributes.kernel[1]
+
+    @classmethod
+    def elements_read(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Pool2dAttributes
+    ) -> tuple[Dim, ...]:
+        """A stride beyond the window's reach leaves part of the input unread."""
+        (source,) = operands
+        read = source.shape[0] * source.shape[1]
+        for axis in range(2):
+            read *= positions_read(
+                source.shape[2 + axis],
+                attributes.output_size[axis],
+                attributes.kernel[axis],
+                stride=attributes.stride[axis],
+                dilation=attributes.dilation[axis],
+                padding=attributes.padding[axis],
+            )
+        return (read,)
+
 
 class MaxPool2d(_Pool2d):
     """The largest element of each window; padding never wins, NaN does."""
@@ -117,6 +145,13 @@ class _AdaptivePool2d(Operator):
     ) -> tuple[TensorType, ...]:
         (source,) = operands
         return _pooled(cls.kind, source, attributes.output_size)
+
+    @classmethod
+    def flops(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Attributes
+    ) -> Dim:
+        """1 for each element."""
+        return operands[0].element_count
 
 
 class AdaptiveAvgPool2d(_AdaptivePool2d):
@@ -147,6 +182,13 @@ class Mean(Operator):
         if not attributes.keepdim:
             shape = [dim for axis, dim in enumerate(shape) if axis not in dims]
         return (tensor_type(tuple(shape), source.dtype),)
+
+    @classmethod
+    def flops(
+        cls, operands: Sequence[TensorType], results: Sequence[TensorType], attributes: Attributes
+    ) -> Dim:
+        """1 for each element."""
+        return operands[0].element_count
 
 
 class DropSpatial(Operator):

@@ -19,6 +19,18 @@ void write_shapes(const Container& engine, const std::vector<int64_t>& sizes, in
   }
 }
 
+void write_times(const fx2ait::ProfileResult& result, float* milliseconds, std::size_t capacity, std::size_t* bucket) {
+  if (result.milliseconds.size() > capacity) {
+    throw Error("there are " + std::to_string(result.milliseconds.size()) + " launches, but room for only " +
+                std::to_string(capacity) + " times.");
+  }
+  if (capacity > 0) present(milliseconds, "milliseconds");
+  for (std::size_t i = 0; i < result.milliseconds.size(); ++i) {
+    milliseconds[i] = static_cast<float>(result.milliseconds[i]);
+  }
+  if (bucket != nullptr) *bucket = result.bucket;
+}
+
 }  // namespace
 
 extern "C" {
@@ -87,16 +99,25 @@ AITemplateError Fx2aitProfile(AITemplateModelHandle handle, const Fx2aitTensor* 
         container(handle).profile(request<Fx2aitTensor>(inputs, num_inputs, outputs, num_outputs, stream, false,
                                                         fx2ait::OutputForm::real_shape),
                                   iterations);
-    if (result.milliseconds.size() > capacity) {
-      throw Error("there are " + std::to_string(result.milliseconds.size()) + " launches, but room for only " +
-                  std::to_string(capacity) + " times.");
-    }
-    if (capacity > 0) present(milliseconds, "milliseconds");
-    for (std::size_t i = 0; i < result.milliseconds.size(); ++i) {
-      milliseconds[i] = static_cast<float>(result.milliseconds[i]);
-    }
-    if (bucket != nullptr) *bucket = result.bucket;
+    write_times(result, milliseconds, capacity, bucket);
   });
+}
+
+AITemplateError Fx2aitTimeLaunches(AITemplateModelHandle handle, const Fx2aitTensor* inputs, size_t num_inputs,
+                                   const Fx2aitTensor* outputs, size_t num_outputs, AITemplateStreamHandle stream,
+                                   float sample_ms, size_t samples, float* milliseconds, size_t capacity,
+                                   size_t* bucket) {
+  return guarded([&] {
+    const auto result = container(handle).time_launches(
+        request<Fx2aitTensor>(inputs, num_inputs, outputs, num_outputs, stream, false,
+                              fx2ait::OutputForm::real_shape),
+        static_cast<double>(sample_ms), samples);
+    write_times(result, milliseconds, capacity, bucket);
+  });
+}
+
+AITemplateError Fx2aitFillActivations(AITemplateModelHandle handle, unsigned char byte) {
+  return guarded([&] { container(handle).fill_activations(byte); });
 }
 
 AITemplateError AITemplateModelContainerBenchmark(AITemplateModelHandle handle, const AITData* inputs,

@@ -1,11 +1,13 @@
-"""The C++ around a candidate that is measured: the launcher's caller and the clock."""
+"""The C++ around candidates that are measured: their callers and the clock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...emit.launcher import c_type, signature
+from ...emit.units import grouped, unit_text
 from ...extend.problem import OperandSpec, Problem
 from ...target.backend import Backend, header_texts
 from ...tune.offers import JOB_NAME, Job
@@ -19,24 +21,60 @@ def can_measure(backend: Backend) -> bool:
     return backend.source_suffix in _CLOCKS
 
 
-def measured_tree(job: Job, backend: Backend) -> dict[str, bytes]:
-    """Sources of a library that times ``job``: the kernel, its caller, and all headers."""
+def libraries_of(jobs: Sequence[Job]) -> list[list[int]]:
+    """Positions of jobs by the library that they share: those whose kernels may share a unit."""
+    return grouped(
+        ((job.offer.kernel.name, tuple(sorted(job.source.headers.items()))), job.source.text) for job in jobs
+    )
+
+
+def measured_tree(jobs: Sequence[Job], backend: Backend) -> dict[str, bytes]:
+    """Sources of a library that times ``jobs``: kernels with their callers, the clock, and all headers.
+
+    The caller of the n-th job is ``fx2ait_call_<n>``. Several jobs must be those of one library in
+    :func:`libraries_of`.
+    """
+    suffix = backend.source_suffix
     headers = header_texts(_EMIT_HEADERS) | header_texts(Path(__file__).parent)
-    headers |= dict(backend.headers()) | dict(job.source.headers)
-    tree = {f"include/{path}": text for path, text in headers.items()}
-    tree[f"kernel{backend.source_suffix}"] = job.source.text
-    tree[f"caller{backend.source_suffix}"] = caller(job.problem, backend)
+    headers |= dict(backend.headers()) | dict(jobs[0].source.headers)
+    kernels = {
+        f"kernels/candidate_{n}{suffix}": re.sub(rf"\b{JOB_NAME}\b", launcher_name(n), job.source.text)
+        for n, job in enumerate(jobs)
+    }
+    parts = [f"#include {name}" for name in backend.type_includes]
+    # A kernel that is alone may define macros and all else that cannot be in a namespace.
+    parts += [unit_text(kernels, "")] if len(jobs) > 1 else [f'#include "{path}"' for path in kernels]
+    parts += [caller(n, job.problem) for n, job in enumerate(jobs)]
+    tree = {f"include/{path}": text for path, text in headers.items()} | kernels
+    tree[f"candidates{suffix}"] = "\n".join(parts)
+    tree[f"clock{suffix}"] = clock(jobs[0].problem, backend)
     return {path: text.encode() for path, text in tree.items()}
 
 
-def caller(problem: Problem, backend: Backend) -> str:
-    """``fx2ait_measure``, which calls the launcher with buffers that the host made.
+def launcher_name(number: int) -> str:
+    """What the launcher of a library's n-th job is called there."""
+    return f"{JOB_NAME}_{number}"
 
-    The text depends on the launcher's signature alone, so most candidates share one object.
-    """
+
+def caller(number: int, problem: Problem) -> str:
+    """``fx2ait_call_<number>``, which calls a launcher with buffers that the host made."""
+    context = problem.target["launch_context"]
+    arguments = ",\n      ".join([*_arguments(problem), context.split()[-1]])
+    return f"""
+{signature(launcher_name(number), problem)};
+
+extern "C" __attribute__((visibility("default"))) void fx2ait_call_{number}(
+    void* const* given, [[maybe_unused]] const int64_t* sizes, {context}) {{
+  {launcher_name(number)}(
+      {arguments});
+}}
+"""
+
+
+def clock(problem: Problem, backend: Backend) -> str:
+    """``fx2ait_measure``, which times a caller; its text is the same for all candidates of a target."""
     includes = "\n".join(f"#include {name}" for name in backend.type_includes)
-    arguments = ",\n                    ".join([*_arguments(problem), "context"])
-    return f"""// Times the launcher `{JOB_NAME}`.
+    return f"""// Times callers of launchers.
 #include <cstdint>
 #include <exception>
 #include <string>
@@ -44,18 +82,17 @@ def caller(problem: Problem, backend: Backend) -> str:
 {includes}
 #include "{_CLOCKS[backend.source_suffix]}"
 
-{signature(JOB_NAME, problem)};
+using Caller = void (*)(void* const* given, const int64_t* sizes, {problem.target["launch_context"]});
 
 /// Writes the microseconds of a call and returns null, or returns why it failed. `arguments` are
-/// the launcher's, one set after the other; `sizes` are those of the dynamic symbols.
+/// the launcher's, `count` in each set, one set after the other; `sizes` are those of the dynamic symbols.
 extern "C" __attribute__((visibility("default"))) const char* fx2ait_measure(
-    void* const* arguments, int64_t sets, [[maybe_unused]] const int64_t* sizes, int64_t device,
+    Caller caller, void* const* arguments, int64_t sets, int64_t count, const int64_t* sizes, int64_t device,
     int64_t threads, float* microseconds) {{
   static thread_local std::string failure;
   try {{
     *microseconds = fx2ait::measure(sets, device, threads, [&](int64_t set, auto& context) {{
-      void* const* const given = arguments + set * {_buffer_count(problem)};
-      {JOB_NAME}({arguments});
+      caller(arguments + set * count, sizes, context);
     }});
     return nullptr;
   }} catch (const std::exception& error) {{
@@ -68,7 +105,8 @@ extern "C" __attribute__((visibility("default"))) const char* fx2ait_measure(
 """
 
 
-def _buffer_count(problem: Problem) -> int:
+def buffer_count(problem: Problem) -> int:
+    """Pointers in one set of a launcher's arguments: results, operands, epilogue operands, workspace."""
     return len(problem.results) + len(problem.operands) + len(problem.epilogue_operands) + 1
 
 

@@ -73,6 +73,22 @@ class CudaBackend(Backend):
             )
         return None
 
+    def runs_here(self, target: Target, settings: Settings) -> str | None:
+        """None when the GPU at hand runs code for ``target``, else the reason why not.
+
+        Code for an architecture with ``a`` runs on that alone; other code on any newer GPU too, which
+        compiles the PTX beside the machine code when it is loaded.
+        """
+        reason = self.available(settings)
+        if reason is not None:
+            return reason
+        capability, wanted = first_device().capability, _capability(target.arch)
+        exact = target.arch.endswith("a")
+        if capability == wanted or (not exact and capability > wanted):
+            return None
+        served = f"{wanted / 10:.1f}" + ("" if exact else " or newer")
+        return f"this GPU has compute capability {capability / 10:.1f}; code for {target.arch} needs {served}"
+
     def headers(self) -> Mapping[str, str]:
         return header_texts(Path(__file__).parent / "include")
 
@@ -83,8 +99,11 @@ class CudaBackend(Backend):
 
     def compile_flags(self, target: Target) -> list[str]:
         number = target.arch.removeprefix("sm_")
+        code = (
+            f"sm_{number}" if number.endswith("a") else f"[sm_{number},compute_{number}]"
+        )  # PTX: for newer GPUs
         return [
-            *["-std=c++17", "-O3", "-gencode", f"arch=compute_{number},code=sm_{number}"],
+            *["-std=c++17", "-O3", "-gencode", f"arch=compute_{number},code={code}"],
             *["-Werror", "all-warnings", "--expt-relaxed-constexpr"],
             # Unique symbols would keep the library from ever being unloaded.
             *["-Xcompiler", "-fPIC,-fvisibility=hidden,-fno-gnu-unique,-Wall"],

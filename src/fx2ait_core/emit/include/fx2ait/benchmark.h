@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -10,6 +11,19 @@
 #include <vector>
 
 namespace fx2ait {
+
+/// The middle value, the larger one of two. `values` are reordered, and not empty.
+inline double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// How often something that takes `once` milliseconds is repeated to take about `wanted`: 1 to 200 times.
+inline std::size_t repetitions(double wanted, double once) {
+  constexpr double most = 200;
+  return once > 0 ? static_cast<std::size_t>(std::clamp(wanted / once, 1.0, most)) : static_cast<std::size_t>(most);
+}
 
 /// Runs `warm_up(thread)` and, once all threads are through with it, `work(thread)`, on `threads` threads.
 /// Returns the milliseconds from the first start of work to the last end. Rethrows the first exception.

@@ -15,7 +15,7 @@ class Call {
   using Probe = typename Device::Probe;
 
   Call(Context context, const int64_t* sizes, std::byte* constants, std::byte* arena, const ExternalTensor* inputs,
-       void* const* outputs, int& current, Probe* probe)
+       void* const* outputs, int& current, Probe* probe, int only = -1)
       : context_(context),
         sizes_(sizes),
         constants_(constants),
@@ -23,12 +23,16 @@ class Call {
         inputs_(inputs),
         outputs_(outputs),
         current_(current),
-        probe_(probe) {}
+        probe_(probe),
+        only_(only) {}
 
-  /// Says which launch comes next, so that a failure names it and a profile can time it.
-  void begin(int launch) const {
+  /// Says which launch comes next, so that a failure names it and a profile can time it. False: it is to be
+  /// passed over, since another one is timed by itself.
+  bool begin(int launch) const {
+    if (only_ >= 0 && only_ != launch) return false;
     current_ = launch;
     if (probe_ != nullptr) probe_->mark(context_);
+    return true;
   }
 
   Context context() const { return context_; }
@@ -69,6 +73,7 @@ class Call {
   void* const* outputs_;
   int& current_;
   Probe* probe_;
+  int only_;
 };
 
 }  // namespace fx2ait

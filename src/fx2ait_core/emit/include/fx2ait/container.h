@@ -40,7 +40,7 @@ struct Request {
   bool graph_mode = false;
 };
 
-/// Mean milliseconds of each launch of the bucket that served a request.
+/// Milliseconds of each launch of the bucket that served a request.
 struct ProfileResult {
   std::size_t bucket = 0;
   std::vector<double> milliseconds;
@@ -69,6 +69,8 @@ class Container {
   /// Outputs are host memory; waits.
   virtual std::vector<int64_t> run_to_host(Request request) = 0;
   virtual ProfileResult profile(const Request& request, std::size_t iterations) = 0;
+  /// Milliseconds of each launch repeated by itself: the median of `samples` of about `sample_ms` each.
+  virtual ProfileResult time_launches(const Request& request, double sample_ms, std::size_t samples) = 0;
   /// Mean milliseconds per run.
   virtual double benchmark(const Request& request, std::size_t count, std::size_t threads,
                            bool stream_per_thread) = 0;
@@ -79,6 +81,8 @@ class Container {
   virtual void set_second_constants(AITemplateStreamHandle stream, const std::vector<const ConstantEntry*>& entries,
                                     const std::vector<const void*>& data) = 0;
   virtual void swap_constants() = 0;
+  /// Overwrites activations and workspaces of all runtimes; the next run finds them as a first run does.
+  virtual void fill_activations(unsigned char byte) = 0;
   virtual void set_threads(std::size_t threads) = 0;
 };
 

@@ -100,6 +100,33 @@ class ModelContainer final : public Container {
     return result;
   }
 
+  ProfileResult time_launches(const Request& request, double sample_ms, std::size_t samples) override {
+    if (samples == 0 || !(sample_ms > 0)) throw Error("timing launches needs samples, each longer than 0 ms.");
+    const Prepared prepared = prepare(request);
+    const Guard guard(device_);
+    const auto lease = pool_.acquire(device_.identity(request.stream));
+    if (device_.is_capturing(request.stream)) throw Error("launches cannot be timed on a stream that is captured.");
+    execute(*lease, request, prepared, nullptr);
+    const Bucket<Device>& bucket = model_.buckets[prepared.bucket];
+    ProfileResult result{prepared.bucket, {}};
+    int current = -1;
+    try {
+      // In order, so that each finds the data that it finds in a run.
+      for (int only = 0; only < static_cast<int>(bucket.launches.count); ++only) {
+        const auto launch = [&](typename Device::Context context) {
+          bucket.run(call(context, (*lease).arena, prepared, current, nullptr, only));
+        };
+        result.milliseconds.push_back((*lease).lane.time(request.stream, sample_ms, samples, launch));
+      }
+      (*lease).lane.finish(request.stream);
+    } catch (const std::exception& error) {
+      (*lease).workspaces_are_clean = false;
+      (*lease).lane.finish_failed(request.stream);
+      throw Error(failure_text(bucket, current) + error.what());
+    }
+    return result;
+  }
+
   double benchmark(const Request& request, std::size_t count, std::size_t threads, bool stream_per_thread) override {
     const Prepared prepared = prepare(request);  // errors come before threads
     const Guard guard(device_);
@@ -162,6 +189,16 @@ class ModelContainer final : public Container {
     }
     const auto lease = pool_.acquire_all();  // so that no run is between choosing a set and using it
     std::swap(constants_, second_);
+  }
+
+  void fill_activations(unsigned char byte) override {
+    const Guard guard(device_);
+    const auto lease = pool_.acquire_all();
+    for (Runtime<Device>* runtime : lease.all()) {
+      runtime->lane.wait();
+      device_.fill(runtime->arena, byte, model_.arena_bytes);
+      runtime->workspaces_are_clean = false;
+    }
   }
 
   void set_threads(std::size_t threads) override {
@@ -236,13 +273,18 @@ class ModelContainer final : public Container {
     return key;
   }
 
+  Call<Device> call(typename Device::Context context, std::byte* arena, const Prepared& prepared, int& current,
+                    Probe* probe, int only = -1) const {
+    return {context, prepared.sizes.data(), constants_, arena, prepared.inputs.data(), prepared.outputs.data(),
+            current, probe, only};
+  }
+
   /// Enqueues the launches on the request's stream, after the runtime's earlier work.
   void execute(Runtime<Device>& runtime, const Request& request, const Prepared& prepared, Probe* probe) {
     const Bucket<Device>& bucket = model_.buckets[prepared.bucket];
     int current = -1;
     const auto launch = [&](typename Device::Context context) {
-      bucket.run(Call<Device>(context, prepared.sizes.data(), constants_, runtime.arena, prepared.inputs.data(),
-                              prepared.outputs.data(), current, probe));
+      bucket.run(call(context, runtime.arena, prepared, current, probe));
       if (probe != nullptr) probe->mark(context);
     };
     const bool capturing = device_.is_capturing(request.stream);

@@ -198,6 +198,19 @@ FX2AIT_EXPORT AITemplateError Fx2aitProfile(AITemplateModelHandle handle, const 
                                             AITemplateStreamHandle stream, size_t iterations, float* milliseconds,
                                             size_t capacity, size_t* bucket);
 
+/// Milliseconds of each launch repeated by itself, without gaps between the repetitions: the median of
+/// `samples` samples, each of as many repetitions (at most 200) as take about `sample_ms`. On CUDA a sample is
+/// one graph, so that no time on the host is in it. Results as for `Fx2aitProfile`.
+FX2AIT_EXPORT AITemplateError Fx2aitTimeLaunches(AITemplateModelHandle handle, const Fx2aitTensor* inputs,
+                                                 size_t num_inputs, const Fx2aitTensor* outputs,
+                                                 size_t num_outputs, AITemplateStreamHandle stream,
+                                                 float sample_ms, size_t samples, float* milliseconds,
+                                                 size_t capacity, size_t* bucket);
+
+/// Fills the activations and workspaces of all runtimes with `byte` once no run is under way, e.g. with 255,
+/// which is NaN in every floating-point type. For tests: later runs must not tell the difference.
+FX2AIT_EXPORT AITemplateError Fx2aitFillActivations(AITemplateModelHandle handle, unsigned char byte);
+
 /// Buckets: sequences of launches, each for sizes up to some limit.
 FX2AIT_EXPORT AITemplateError Fx2aitGetBucketCount(AITemplateModelHandle handle, size_t* out);
 FX2AIT_EXPORT AITemplateError Fx2aitGetLaunchCount(AITemplateModelHandle handle, size_t bucket, size_t* out);

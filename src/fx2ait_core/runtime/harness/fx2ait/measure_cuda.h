@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include "fx2ait/cuda/check.h"
+#include "fx2ait/measure_samples.h"
 
 namespace fx2ait {
 
@@ -75,14 +75,12 @@ class Graph {
 }  // namespace measuring
 
 /// Median microseconds per call of `launch(set, stream)` over replays of a graph in which the sets
-/// take turns. The graph lasts half a millisecond or more, so that its own start counts little.
+/// take turns. The graph lasts half a millisecond or more, so that its own start counts little; it is
+/// replayed 5 times, more often where the times differ, as 10 ms allow.
 template <class Launch>
 float measure(int64_t sets, int64_t device, int64_t /* threads */, Launch&& launch) {
   constexpr float graph_us = 500.0f;
   constexpr int64_t longest_graph = 256;
-  constexpr float budget_us = 20000.0f;
-  constexpr int64_t fewest = 5;
-  constexpr int64_t most = 25;
   FX2AIT_CUDA_CHECK(cudaSetDevice(static_cast<int>(device)));
   measuring::Stream owned;
   cudaStream_t stream = owned.stream;
@@ -97,14 +95,9 @@ float measure(int64_t sets, int64_t device, int64_t /* threads */, Launch&& laun
   const int64_t count = (wanted + sets - 1) / sets * sets;
   measuring::Graph graph(stream, count, rotate);
   graph.replay(stream);
-  const float whole = measuring::elapsed(stream, [&] { graph.replay(stream); });
-  const int64_t rounds = std::clamp(static_cast<int64_t>(budget_us / std::max(1.0f, whole)), fewest, most);
-  std::vector<float> times;
-  for (int64_t i = 0; i < rounds; ++i) {
-    times.push_back(measuring::elapsed(stream, [&] { graph.replay(stream); }) / static_cast<float>(count));
-  }
-  std::nth_element(times.begin(), times.begin() + rounds / 2, times.end());
-  return times[static_cast<std::size_t>(rounds / 2)];
+  Samples samples(5, 10000.0f);
+  while (!samples.enough()) samples.add(measuring::elapsed(stream, [&] { graph.replay(stream); }));
+  return samples.median() / static_cast<float>(count);
 }
 
 }  // namespace fx2ait

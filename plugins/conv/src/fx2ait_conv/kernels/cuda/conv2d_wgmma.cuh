@@ -156,8 +156,7 @@ __device__ __forceinline__ void multiply(
     float (&sums)[Tile::kGroupPixels / 64][Tile::kChannels / 2], int steps, RingPosition<Tile::kStages>& position,
     const Ring<Tile>& ring, int first_row, const Callback& when_all_started) {
   using Product = fx2ait::Wgmma<Element, Tile::kChannels>;
-  constexpr int kRows = Tile::kGroupPixels / 64, kChains = Tile::kChains;
-  float chains[kChains][kRows][Tile::kChannels / 2];
+  constexpr int kRows = Tile::kGroupPixels / 64;
   int previous = 0;
   for (int i = 0; i < steps; ++i) {
     ring.wait_full(position);
@@ -170,8 +169,7 @@ __device__ __forceinline__ void multiply(
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         constexpr int kRowStep = 64 * Tile::kRowBytes / 16;  // descriptors count 16 bytes
-        Product::multiply_add(
-            chains[k % kChains][r], pixels + r * kRowStep + 2 * k, filters + 2 * k, i > 0 || k >= kChains);
+        Product::multiply_add(sums[r], pixels + r * kRowStep + 2 * k, filters + 2 * k, (i | k) != 0);
       }
     }
     fx2ait::wgmma_commit();
@@ -186,16 +184,7 @@ __device__ __forceinline__ void multiply(
   fx2ait::wgmma_wait<0>();
   ring.release(previous);
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-    for (int c = 0; c < kChains; ++c) fx2ait::wgmma_pin(chains[c][r]);
-#pragma unroll
-    for (int i = 0; i < Tile::kChannels / 2; ++i) {
-      sums[r][i] = chains[0][r][i];
-#pragma unroll
-      for (int c = 1; c < kChains; ++c) sums[r][i] += chains[c][r][i];
-    }
-  }
+  for (int r = 0; r < kRows; ++r) fx2ait::wgmma_pin(sums[r]);
 }
 
 /// Computes and stores all tiles of the block.
@@ -281,7 +270,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
 
   if (producer) {
     if constexpr (Tile::kHandsOver) fx2ait::release_registers<Tile::kProducerRegisters>();
-    if (threadIdx.x == Tile::kConsumers) produce<Tile>(sources, operands, geometry, ring);
+    if (threadIdx.x / 32 == Tile::kConsumers / 32 && fx2ait::elect_thread()) {
+      produce<Tile>(sources, operands, geometry, ring);
+    }
     __syncwarp();
     if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // the one inside consume
   } else {
@@ -304,8 +295,11 @@ template <class Tile, class Fetched, class Element, int Terms, class Result, cla
 void launch_conv2d_wgmma(
     Result* result, const ConvSource<Element> (&sources)[Terms], const Epilogue& epilogue, int out_height,
     int out_width, int out_channels, int multiprocessors, cudaStream_t stream) {
-  ConvGeometry<Terms> geometry{
-      sources[0].windows.images * out_height * out_width, out_channels, out_width, out_height * out_width};
+  ConvGeometry<Terms> geometry = {};
+  geometry.pixels = sources[0].windows.images * out_height * out_width;
+  geometry.out_channels = out_channels;
+  geometry.out_width = out_width;
+  geometry.out_plane = out_height * out_width;
   SourceMaps<Terms> source_maps;
   for (int i = 0; i < Terms; ++i) {
     const fx2ait::ImageWindows& w = sources[i].windows;

@@ -112,6 +112,7 @@ __device__ __forceinline__ void finish_fetched(
       packets[r][half][span][operand] =
           *reinterpret_cast<const uint4*>(stage + operand * Steps::kApart + (row * kSpan + place.column) * 2);
     }
+    fx2ait::copy_engine_fence();
     __syncwarp();
     ring.release(position.stage);
     position.advance();

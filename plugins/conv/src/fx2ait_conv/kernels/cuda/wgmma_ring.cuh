@@ -30,12 +30,8 @@ struct WgmmaTile {
   static constexpr int kGroupPixels = Pixels * kTeams / Groups;  // rows per warpgroup
   static constexpr int kSums = kGroupPixels / 64 * Channels / 2;  // accumulators per thread
 
-  // A narrow product takes its latency, not its throughput, where it adds to the sums of the one
-  // before. Several sets of sums, added up in the end, let products overlap.
-  static constexpr int kChains = kGroupPixels > 64 ? 1 : kSums <= 16 ? 4 : kSums <= 32 ? 2 : 1;
-
   // Small tiles have registers to spare to load operands of the epilogue before they multiply.
-  static constexpr bool kLoadsEarly = kSums <= 32 && !Alternate;
+  static constexpr bool kLoadsEarly = kSums <= (Resident > 2 ? 16 : 32) && !Alternate;
 
   // Registers come in equal shares to the 4 schedulers, so a ninth warp costs as much as a third
   // warpgroup. Where sums are large the producer is one, and hands its registers to the others.

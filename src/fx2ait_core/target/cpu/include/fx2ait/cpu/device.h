@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "fx2ait/benchmark.h"
 #include "fx2ait/cpu/thread_pool.h"
 #include "fx2ait/error.h"
 #include "fx2ait/model_interface.h"
@@ -81,6 +82,21 @@ class Device {
       launch(*pool_);
     }
 
+    /// Milliseconds of one `launch`: the median of `samples` samples of about `sample_ms` each.
+    template <class Launch>
+    double time(AITemplateStreamHandle, double sample_ms, std::size_t samples, Launch&& launch) {
+      const auto sample = [&](std::size_t count) {
+        const auto start = std::chrono::steady_clock::now();
+        for (std::size_t i = 0; i < count; ++i) launch(*pool_);
+        const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
+        return elapsed.count() / static_cast<double>(count);
+      };
+      const std::size_t count = repetitions(sample_ms, sample(1));
+      std::vector<double> taken;
+      for (std::size_t i = 0; i < samples; ++i) taken.push_back(sample(count));
+      return median(taken);
+    }
+
     void zero(AITemplateStreamHandle, std::byte* data, std::size_t bytes) { std::memset(data, 0, bytes); }
     void precede(AITemplateStreamHandle) {}
     void finish(AITemplateStreamHandle) {}
@@ -107,6 +123,7 @@ class Device {
 
   void copy(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
   void copy_on(AITemplateStreamHandle, void* to, const void* from, std::size_t bytes) { copy(to, from, bytes); }
+  void fill(void* data, unsigned char byte, std::size_t bytes) { std::memset(data, byte, bytes); }
   void synchronize(AITemplateStreamHandle) {}
   bool is_capturing(AITemplateStreamHandle) const { return false; }
   std::uint64_t identity(AITemplateStreamHandle) const { return 0; }

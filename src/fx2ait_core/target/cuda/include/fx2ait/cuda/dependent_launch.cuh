@@ -23,15 +23,11 @@ __device__ __forceinline__ void release_successor() {
 }
 
 /// Launch `kernel` so that it may overlap the end of its predecessor; `cluster` blocks along x
-/// form a cluster (more than 8 where the device allows it). The kernel must call `wait_for_predecessor`.
+/// form a cluster. The kernel must call `wait_for_predecessor`.
 template <typename... Parameters, typename... Arguments>
 void launch_dependent(
     void (*kernel)(Parameters...), dim3 grid, int threads, int shared_bytes, int cluster, cudaStream_t stream,
     const Arguments&... arguments) {
-  constexpr int kPortableCluster = 8;
-  if (cluster > kPortableCluster) {
-    FX2AIT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
-  }
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "fx2ait/cuda/check.h"
+#include "fx2ait/cuda/event.h"
 #include "fx2ait/cuda/graph_cache.h"
+#include "fx2ait/cuda/repeated.h"
 #include "fx2ait/error.h"
 #include "fx2ait/model_interface.h"
 
@@ -20,21 +22,6 @@
 namespace fx2ait::cuda {
 
 inline cudaStream_t native(AITemplateStreamHandle stream) { return reinterpret_cast<cudaStream_t>(stream); }
-
-/// An event that orders or times work.
-class Event {
- public:
-  explicit Event(unsigned flags) { FX2AIT_CUDA_CHECK(cudaEventCreateWithFlags(&event_, flags)); }
-  Event(Event&& other) noexcept : event_(other.event_) { other.event_ = nullptr; }
-  Event& operator=(Event&&) = delete;
-  ~Event() {
-    if (event_ != nullptr) cudaEventDestroy(event_);
-  }
-  cudaEvent_t get() const { return event_; }
-
- private:
-  cudaEvent_t event_ = nullptr;
-};
 
 /// The policy of `fx2ait::ModelContainer` for CUDA: the device that was current at its creation.
 class Device {
@@ -141,6 +128,15 @@ class Device {
       graphs_.replay(native(stream), key, launch);
     }
 
+    /// Milliseconds of what `launch` enqueues: the median of `samples` samples of about `sample_ms` each.
+    template <class Launch>
+    double time(AITemplateStreamHandle stream, double sample_ms, std::size_t samples, Launch&& launch) {
+      const Stream recorder;
+      const double once = RepeatedGraph(native(recorder.handle()), 1, launch).median_milliseconds(native(stream), 1);
+      RepeatedGraph repeated(native(recorder.handle()), repetitions(sample_ms, once), launch);
+      return repeated.median_milliseconds(native(stream), samples);
+    }
+
     void set_threads(std::size_t) { throw Error("the number of threads is a matter of cpu engines; this is cuda."); }
 
    private:
@@ -160,10 +156,11 @@ class Device {
     FX2AIT_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal_));
     const std::string text = arch;
     const int wanted = std::atoi(arch + text.find('_') + 1);
-    const bool exactly = text.back() == 'a';
-    if (major != wanted / 10 || (exactly ? minor != wanted % 10 : minor < wanted % 10)) {
+    const bool exactly = text.back() == 'a';  // else PTX is there for newer devices
+    const int capability = 10 * major + minor;
+    if (exactly ? capability != wanted : capability < wanted) {
       throw Error("the engine was compiled for " + text + ", but device " + std::to_string(ordinal_) + " is sm_" +
-                  std::to_string(10 * major + minor) + "; compile it for this device.");
+                  std::to_string(capability) + "; compile it for this device.");
     }
   }
 
@@ -187,6 +184,12 @@ class Device {
   }
   void copy_on(AITemplateStreamHandle stream, void* to, const void* from, std::size_t bytes) {
     if (bytes > 0) FX2AIT_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)));
+  }
+  /// Returns when done.
+  void fill(void* data, unsigned char byte, std::size_t bytes) {
+    const Stream stream;
+    if (bytes > 0) FX2AIT_CUDA_CHECK(cudaMemsetAsync(data, byte, bytes, native(stream.handle())));
+    synchronize(stream.handle());
   }
   void synchronize(AITemplateStreamHandle stream) { FX2AIT_CUDA_CHECK(cudaStreamSynchronize(native(stream))); }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fx2ait/cuda/check.h"
+#include "fx2ait/cuda/recording.h"
 
 namespace fx2ait::cuda {
 
@@ -53,14 +54,6 @@ class GraphCache {
     cudaGraphExec_t graph;
   };
 
-  /// A recorded graph before it is made executable.
-  struct Recording {
-    cudaGraph_t graph = nullptr;
-    ~Recording() {
-      if (graph != nullptr) cudaGraphDestroy(graph);
-    }
-  };
-
   bool seen_before(const Key& key) {
     const auto found = std::find(seen_.begin(), seen_.end(), key);
     if (found != seen_.end()) {
@@ -73,29 +66,15 @@ class GraphCache {
   }
 
   template <class Launch>
-  void record(Recording& recording, Launch&& launch) {
-    FX2AIT_CUDA_CHECK(cudaStreamBeginCapture(recorder_, cudaStreamCaptureModeThreadLocal));
-    try {
-      launch(recorder_);
-    } catch (...) {
-      cudaStreamEndCapture(recorder_, &recording.graph);
-      cudaGetLastError();  // the cause is on its way
-      throw;
-    }
-    FX2AIT_CUDA_CHECK(cudaStreamEndCapture(recorder_, &recording.graph));
-  }
-
-  template <class Launch>
   void add(const Key& key, Launch&& launch) {
-    Recording recording;
-    record(recording, launch);
+    const Recording recording(recorder_, launch);
     std::list<Entry> made;
     made.push_back({key, nullptr});
     if (entries_.size() >= capacity) {
       Entry victim = std::move(entries_.back());
       entries_.pop_back();
       cudaGraphExecUpdateResultInfo outcome;
-      if (cudaGraphExecUpdate(victim.graph, recording.graph, &outcome) == cudaSuccess) {
+      if (cudaGraphExecUpdate(victim.graph, recording.graph(), &outcome) == cudaSuccess) {
         made.front().graph = victim.graph;
       } else {
         cudaGetLastError();                  // of another topology
@@ -103,7 +82,7 @@ class GraphCache {
       }
     }
     if (made.front().graph == nullptr) {
-      FX2AIT_CUDA_CHECK(cudaGraphInstantiate(&made.front().graph, recording.graph, 0));
+      FX2AIT_CUDA_CHECK(cudaGraphInstantiate(&made.front().graph, recording.graph(), 0));
     }
     entries_.splice(entries_.begin(), made);
   }

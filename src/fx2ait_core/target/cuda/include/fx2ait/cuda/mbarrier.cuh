@@ -28,6 +28,12 @@ __device__ __forceinline__ void mbarrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+/// This thread's earlier accesses to shared memory come before later ones by the copy engine, once a
+/// barrier lets it go on. Loads not waited for could otherwise find what the engine writes next.
+__device__ __forceinline__ void copy_engine_fence() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 /// Arrive once, and let the current phase also wait for `bytes` written by bulk copies.
 __device__ __forceinline__ void mbarrier_arrive_expecting(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");

@@ -16,6 +16,21 @@ __device__ __forceinline__ void tma_prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
+/// Whether this thread is the one of its warp to issue copies; all threads of the warp must call it.
+/// The compiler knows that one thread goes on, which a comparison of thread numbers does not tell it:
+/// there it wraps each copy in a loop over threads.
+__device__ __forceinline__ bool elect_thread() {
+  uint32_t elected;
+  asm volatile(
+      "{\n"
+      "  .reg .pred elected;\n"
+      "  elect.sync _|elected, 0xffffffff;\n"
+      "  selp.u32 %0, 1, 0, elected;\n"
+      "}"
+      : "=r"(elected));
+  return elected != 0;
+}
+
 /// Copy the box that starts at (x, y), fastest dimension first.
 __device__ __forceinline__ void tma_load_2d(uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y) {
   asm volatile(
