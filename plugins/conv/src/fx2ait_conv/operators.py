@@ -47,6 +47,7 @@ class Conv2d(Operator):
     kind = "conv.conv2d"
     operand_names = ("input", "weight", "bias")
     traits = (AffineChannels(), Epilogue(), ChannelsLast((0,)))
+    attributes: Conv2dAttributes
 
     @classmethod
     def infer(cls, operands: Sequence[TensorType], attributes: Conv2dAttributes) -> tuple[TensorType, ...]:

@@ -29,7 +29,7 @@ def merge_sums(graph: Graph, context: PassContext) -> None:
             _merge(graph, addition, first, second)
 
 
-def _summands(graph: Graph, addition: Operator) -> tuple[Operator, Operator] | None:
+def _summands(graph: Graph, addition: Operator) -> tuple[Conv2d, Conv2d] | None:
     """The two convolutions that ``addition`` adds, or None when it is something else."""
     program = getattr(addition.attributes, "program", None)
     if not isinstance(program, PointwiseProgram) or addition.epilogue is not None:
@@ -37,14 +37,15 @@ def _summands(graph: Graph, addition: Operator) -> tuple[Operator, Operator] | N
     if len(program.steps) != 1 or program.steps[0].expression != ADD or len(addition.operands) != 2:
         return None
     left, right = (operand.producer for operand in addition.operands)
+    if not isinstance(left, Conv2d) or not isinstance(right, Conv2d):
+        return None
     for summand in (left, right):
-        if not isinstance(summand, Conv2d) or summand.epilogue is not None:
+        if summand.epilogue is not None or graph.use_count(summand.result) != 1:
             return None
-        if graph.use_count(summand.result) != 1 or summand.result.type != addition.result.type:
+        if summand.result.type != addition.result.type:
             return None
         if not all(isinstance(value, Constant) for value in summand.operands[1:]):
             return None
-    assert left is not None and right is not None
     return left, right
 
 
@@ -68,10 +69,11 @@ def _merge(graph: Graph, addition: Operator, first: Operator, second: Operator) 
         name=addition.name,
         origin=first.origin.merged(second.origin).merged(addition.origin),
     )
-    biases = [value for part in (first, second) for value in part.operands[2:]]
+    operands = [value for part in (first, second) for value in part.operands[2:]]
+    biases = [np.asarray(bias.array, np.float64) for bias in operands if isinstance(bias, Constant)]
     if biases:
-        total = sum(np.asarray(bias.array, dtype=np.float64) for bias in biases)
-        constant = Constant(graph.fresh_name(f"{addition.name}_bias"), total.reshape(-1, 1, 1))
+        total = np.sum(biases, axis=0).reshape(-1, 1, 1)
+        constant = Constant(graph.fresh_name(f"{addition.name}_bias"), total)
         merged.epilogue = PointwiseProgram(2, (PointwiseStep("core.add", ADD, (0, 1)),))
         merged.epilogue_operands = [constant]
     merged.results = [addition.result]
