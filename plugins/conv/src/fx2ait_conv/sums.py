@@ -61,7 +61,7 @@ def _is_taken(first: Operator, second: Operator, context: PassContext) -> bool:
     return serves(first, second, context.target, context.precision) is None
 
 
-def _merge(graph: Graph, addition: Operator, first: Operator, second: Operator) -> None:
+def _merge(graph: Graph, addition: Operator, first: Conv2d, second: Conv2d) -> None:
     attributes = Conv2dSumAttributes(first.attributes, second.attributes)
     merged = Conv2dSum(
         [*first.operands[:2], *second.operands[:2]],
