@@ -72,10 +72,18 @@ def _tables(engine: Mapping[str, Any], path: Path, launches: bool) -> list[Rende
         table(text_cells(("", "name", "shape", "dtype"), ports)),
     ]
     kernels, buckets = engine["plan"]["kernels"], engine["plan"]["buckets"]
-    uses = Counter(launch["kernel"] for launch in (buckets[-1]["launches"] if buckets else []))
+    uses = [
+        (_sizes(bucket), Counter(launch["kernel"] for launch in bucket["launches"])) for bucket in buckets
+    ]
     titles = ("function", "kernel", "configuration", "choice", "launches")
     used = [
-        (k["name"], f"{k['kernel']} of {k['distribution']}", k["config"], k["choice"], uses[k["name"]])
+        (
+            k["name"],
+            f"{k['kernel']} of {k['distribution']}",
+            k["config"],
+            k["choice"],
+            "\n".join(f"{counts[k['name']]} for {sizes}" for sizes, counts in uses if counts[k["name"]]),
+        )
         for k in kernels
     ]
     shown.append(table(text_cells(titles, used)))
