@@ -64,7 +64,8 @@ def epilogue_struct(problem: Problem) -> str:
     """``struct Epilogue``: loads the epilogue's operands and applies the program to V elements.
 
     ``load<V>(offset, channel)`` takes the linear offset of the first element in the result and
-    its channel; ``apply<V>(x, operands)`` computes in float32 in place. Vectors run along the
+    its channel, and keeps elements as they are in memory, so that loading early costs no more
+    registers than it must; ``apply<V>(x, operands)`` computes in float32 in place. Vectors run along the
     dimension that is fastest in memory, which must be the channel for V > 1.
     """
     device = problem.target["device_function"]
@@ -75,16 +76,15 @@ def epilogue_struct(problem: Problem) -> str:
     for name, access, operand in zip(names, accesses, problem.epilogue_operands, strict=True):
         lines.append(f"  const {c_type(operand.type, problem)}* {name};  // {_DESCRIPTION[access]}")
     lines += ["", "  template <int V>", "  struct Operands {"]
-    lines += [
-        f"    float {name}[{'1' if a == 'scalar' else 'V'}];" for name, a in zip(names, accesses, strict=True)
-    ]
+    for name, access, operand in zip(names, accesses, problem.epilogue_operands, strict=True):
+        width = "1" if access == "scalar" else "V"
+        lines.append(f"    fx2ait::Packed<{c_type(operand.type, problem)}, {width}> {name};")
     lines += ["  };", "", "  template <int V>"]
     lines += [f"  {device} Operands<V> load([[maybe_unused]] int64_t offset,"]
     lines += [f"{' ' * len(f'  {device} Operands<V> load(')}[[maybe_unused]] int channel) const {{"]
     lines += ["    Operands<V> operands;"]
     for name, access in zip(names, accesses, strict=True):
-        width = "1" if access == "scalar" else "V"
-        lines.append(f"    fx2ait::load_vector<{width}>(operands.{name}, {name}{_INDEX[access]});")
+        lines.append(f"    operands.{name}.load({name}{_INDEX[access]});")
     statements, result = problem.epilogue.statements(
         [
             "x[i]",

@@ -95,6 +95,15 @@ inline void load_vector(float (&x)[V], const T* data) {
   for (int i = 0; i < V; ++i) x[i] = to_float(data[i]);
 }
 
+/// V neighbouring elements, read at once and used as floats.
+template <class T, int V>
+struct Packed {
+  void load(const T* data) { load_vector<V>(elements, data); }
+  float operator[](int i) const { return elements[i]; }
+
+  float elements[V];
+};
+
 /// data[i] = x[i], rounded to the element type.
 template <int V, class T>
 inline void store_vector(T* data, const float (&x)[V]) {

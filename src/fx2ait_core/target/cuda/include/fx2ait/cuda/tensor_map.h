@@ -1,8 +1,9 @@
 // Tensor maps for the copy engine, encoded on the host (sm_90 and newer).
 //
 // The driver's encoders are looked up at run time, so nothing links against libcuda. The maps of
-// images and of blocks deliver rows of 64 two-byte elements (128 bytes) in the 128-byte swizzle
-// that `wgmma.cuh` reads; the map of a matrix delivers its boxes row by row.
+// images, pixels and blocks deliver rows of 64 two-byte elements (128 bytes) in the 128-byte swizzle
+// that `wgmma.cuh` reads, some also rows of 32 or 16 in the swizzle of their width; the map of a
+// matrix delivers its boxes row by row.
 #pragma once
 
 #include <cuda.h>
@@ -52,6 +53,13 @@ inline void check_encoded(CUresult result, const char* what) {
   }
 }
 
+/// The swizzle for rows of that many two-byte elements: 64, 32 or 16.
+constexpr CUtensorMapSwizzle swizzle_of_row(int elements) {
+  return elements == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+         : elements == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                          : CU_TENSOR_MAP_SWIZZLE_32B;
+}
+
 }  // namespace detail
 
 /// A dense batch of images [images, height, width, channels], and how a filter moves over it.
@@ -91,21 +99,21 @@ CUtensorMap encode_im2col_map(const Element* data, const ImageWindows& windows, 
   return map;
 }
 
-/// A map of a dense array [blocks, rows, 64], whose copies (`tma_load_3d`) bring `box_rows` rows
-/// of one block. The data must be 16-byte aligned.
-template <typename Element>
+/// A map of a dense array [blocks, rows, `Row`], whose copies (`tma_load_3d`) bring `box_rows` rows
+/// of one block. `Row` is 64, 32 or 16; the data must be 16-byte aligned.
+template <int Row = kTensorMapRow, typename Element>
 CUtensorMap encode_blocks_map(const Element* data, int blocks, int rows, int box_rows) {
   static const auto encode = detail::driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
-  constexpr cuuint64_t row_bytes = kTensorMapRow * sizeof(Element);
-  const cuuint64_t sizes[3] = {kTensorMapRow, static_cast<cuuint64_t>(rows), static_cast<cuuint64_t>(blocks)};
+  constexpr cuuint64_t row_bytes = Row * sizeof(Element);
+  const cuuint64_t sizes[3] = {Row, static_cast<cuuint64_t>(rows), static_cast<cuuint64_t>(blocks)};
   const cuuint64_t strides[2] = {row_bytes, row_bytes * static_cast<cuuint64_t>(rows)};
-  const cuuint32_t box[3] = {kTensorMapRow, static_cast<cuuint32_t>(box_rows), 1};
+  const cuuint32_t box[3] = {Row, static_cast<cuuint32_t>(box_rows), 1};
   const cuuint32_t steps[3] = {1, 1, 1};
   CUtensorMap map;
   detail::check_encoded(
       encode(
           &map, detail::TensorMapType<Element>::value, 3, const_cast<Element*>(data), sizes, strides, box, steps,
-          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+          CU_TENSOR_MAP_INTERLEAVE_NONE, detail::swizzle_of_row(Row), CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
       "blocks of rows");
   return map;
@@ -128,6 +136,32 @@ CUtensorMap encode_matrix_map(const Element* data, int rows, int columns, int bo
           CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
       "a matrix");
+  return map;
+}
+
+/// A map of dense images [images, height, width, channels], whose copies (`tma_load_4d` at channel,
+/// column, row, image) bring `Row` channels of `box_height` x `box_width` pixels of one image. `Row`
+/// is 64, 32 or 16, both box sizes at most 256; `channels` must be a multiple of 8 and the data
+/// 16-byte aligned.
+template <int Row = kTensorMapRow, typename Element>
+CUtensorMap encode_pixels_map(
+    const Element* data, int images, int height, int width, int channels, int box_height, int box_width) {
+  static const auto encode = detail::driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
+  const cuuint64_t pixel_bytes = static_cast<cuuint64_t>(channels) * sizeof(Element);
+  const cuuint64_t row_bytes = pixel_bytes * static_cast<cuuint64_t>(width);
+  const cuuint64_t sizes[4] = {
+      static_cast<cuuint64_t>(channels), static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(height),
+      static_cast<cuuint64_t>(images)};
+  const cuuint64_t strides[3] = {pixel_bytes, row_bytes, row_bytes * static_cast<cuuint64_t>(height)};
+  const cuuint32_t box[4] = {Row, static_cast<cuuint32_t>(box_width), static_cast<cuuint32_t>(box_height), 1};
+  const cuuint32_t steps[4] = {1, 1, 1, 1};
+  CUtensorMap map;
+  detail::check_encoded(
+      encode(
+          &map, detail::TensorMapType<Element>::value, 4, const_cast<Element*>(data), sizes, strides, box, steps,
+          CU_TENSOR_MAP_INTERLEAVE_NONE, detail::swizzle_of_row(Row), CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+      "boxes of pixels");
   return map;
 }
 

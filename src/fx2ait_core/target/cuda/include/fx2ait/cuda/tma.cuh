@@ -50,6 +50,16 @@ __device__ __forceinline__ void tma_load_3d(
       : "memory");
 }
 
+/// Copy the box that starts at (x, y, z, w), fastest dimension first.
+__device__ __forceinline__ void tma_load_4d(
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y, int z, int w) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(destination),
+      "l"(&map), "r"(barrier), "r"(x), "r"(y), "r"(z), "r"(w)
+      : "memory");
+}
+
 /// Copy channels from `channel` on of the pixels that a filter tap touches.
 ///
 /// The first output pixel's window starts at (`image`, `row`, `column`), which may lie in the

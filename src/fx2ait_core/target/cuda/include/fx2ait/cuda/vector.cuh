@@ -94,6 +94,16 @@ struct alignas(access_bytes(V * static_cast<int>(sizeof(T)))) Packet {
 
 }  // namespace detail
 
+/// V neighbours as they lie in memory, seen as float32 when they are used: until then they take no
+/// more registers than their type needs, and nothing waits for them. Alignment as for load_vector.
+template <typename T, int V>
+struct Packed {
+  __device__ __forceinline__ void load(const T* source) { packet.load(source); }
+  __device__ __forceinline__ float operator[](int i) const { return to_float(packet.elements[i]); }
+
+  detail::Packet<T, V> packet;
+};
+
 /// Reads V neighbours as float32. `source` must be aligned to the largest power of two, at most
 /// 16, that divides V * sizeof(T) bytes.
 template <int V, typename T>

@@ -15,15 +15,24 @@
 
 namespace fx2ait {
 
-/// Describes rows of 64 two-byte elements (128 bytes), 8 rows per 1024-byte swizzle atom, as the
-/// 128-byte swizzle of the copy engine lays them out. `address` is that of the first row, 1024-byte
-/// aligned. Adding 2 to a descriptor moves it on by 16 elements along the rows.
-__device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address) {
-  constexpr uint64_t kLeadingOffset = 1;         // unused with this swizzle
-  constexpr uint64_t kStrideOffset = 1024 / 16;  // from 8 rows to the next 8
-  constexpr uint64_t kSwizzle128 = 1;
-  return ((address & 0x3ffffu) >> 4) | kLeadingOffset << 16 | kStrideOffset << 32 | kSwizzle128 << 62;
+/// Describes rows of `RowBytes` (128, 64 or 32) bytes as the copy engine's swizzle of that width lays
+/// them out. Every 8 rows lie together, from one such group to the next it is `group_bytes`, and
+/// `address` is that of the first row.
+///
+/// The swizzle permutes the 16-byte pieces of a row by bits of their place in shared memory, not by
+/// the number of the row. So rows may begin anywhere in a swizzled array whose own beginning is
+/// aligned to 8 * `RowBytes`. Adding 2 to a descriptor moves it on by 16 elements along the rows.
+template <int RowBytes>
+__device__ __forceinline__ uint64_t wgmma_rows(uint32_t address, int group_bytes) {
+  static_assert(RowBytes == 128 || RowBytes == 64 || RowBytes == 32);
+  constexpr uint64_t kSwizzle = RowBytes == 128 ? 1 : RowBytes == 64 ? 2 : 3;
+  constexpr uint64_t kLeadingOffset = 1;  // unused with these swizzles
+  return ((address & 0x3ffffu) >> 4) | kLeadingOffset << 16 | static_cast<uint64_t>(group_bytes >> 4) << 32 |
+         kSwizzle << 62;
 }
+
+/// Describes consecutive rows of 64 two-byte elements (128 bytes) in the 128-byte swizzle.
+__device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address) { return wgmma_rows<128>(address, 1024); }
 
 /// Orders earlier accesses to the accumulators' registers before the products that follow.
 __device__ __forceinline__ void wgmma_fence() {
