@@ -193,7 +193,8 @@ __device__ __forceinline__ void consume(
     const ConvGeometry<Terms>& g, const Ring<Tile>& ring, const typename Tile::Sums& shared_sums, Result* result,
     const Epilogue& epilogue) {
   constexpr int kTeams = Tile::kTeams, kOperandSteps = OperandSteps<Tile, Fetched::kCount>::kSteps;
-  const int group = static_cast<int>(threadIdx.x) / 128;
+  // Read from one thread, so that the compiler knows it to be the same for a warp.
+  const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int team = Tile::kAlternate ? group : 0;
   const int first_row = Tile::kAlternate ? 0 : group * Tile::kGroupPixels;
   const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
