@@ -12,6 +12,7 @@ from .pointwise import PointwiseProgram
 from .traits import Pointwise, Trait
 from .types import TensorType, tensor_type
 from .value import Value
+from .window import WindowReduction
 
 T = TypeVar("T", bound=Trait)
 
@@ -70,6 +71,7 @@ class Operator:
         self.attributes = attributes
         self.epilogue: PointwiseProgram | None = None
         self.epilogue_operands: list[Value] = []
+        self.window: WindowReduction | None = None
         self.origin = origin or Origin()
         types = self.infer([operand.type for operand in operands], attributes)
         self.results = [
@@ -88,6 +90,12 @@ class Operator:
     @classmethod
     def result_layouts(cls, operands: Sequence[TensorType], attributes: Any) -> Any:
         """For a ``View`` that is not row-major: the layout of its result over operand 0's memory."""
+        raise NotImplementedError
+
+    @classmethod
+    def window_of(cls, operands: Sequence[TensorType], attributes: Any) -> WindowReduction | None:
+        """For an operator with ``ReducesWindows``: the reduction it computes, or None where it is no
+        plain one."""
         raise NotImplementedError
 
     @classmethod

@@ -42,7 +42,7 @@ class ConvShape:
         attributes: Any = problem.attributes
         batch, channels, height, width = problem.operands[0].type.shape
         out_channels, _, kernel_h, kernel_w = problem.operands[1].type.shape
-        _, _, out_height, out_width = problem.result.shape
+        _, _, out_height, out_width = problem.computed.shape
         top, bottom, left, right = attributes.padding
         stride_h, stride_w = attributes.stride
         dilation_h, dilation_w = attributes.dilation

@@ -12,9 +12,11 @@ from fx2ait_core.sdk import (
     IRError,
     Layout,
     Operator,
+    ReducesWindows,
     RowMajor,
     TensorType,
     View,
+    WindowReduction,
     tensor_type,
 )
 
@@ -98,6 +100,20 @@ class MaxPool2d(_Pool2d):
     """The largest element of each window; padding never wins, NaN does."""
 
     kind = "pooling.max_pool2d"
+    traits = (Epilogue(), ChannelsLast((0,)), ReducesWindows())
+
+    @classmethod
+    def window_of(cls, operands: Sequence[TensorType], attributes: Pool2dAttributes) -> WindowReduction:
+        _, _, height, width = operands[0].shape
+        return WindowReduction(
+            "max",
+            attributes.kernel,
+            attributes.stride,
+            attributes.padding,
+            attributes.dilation,
+            (int(height), int(width)),
+            attributes.output_size,
+        )
 
 
 class AvgPool2d(_Pool2d):
