@@ -3,6 +3,7 @@
 // bounds of shared memory can be tested without a GPU.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,9 @@
 #define __shared__ static
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
+
+using std::max;
+using std::min;
 
 struct uint2 {
   unsigned x, y;
@@ -72,6 +76,7 @@ constexpr int most_threads = 1024, stack_bytes = 128 * 1024;
 struct Copy {
   unsigned char* target;
   const void* source;
+  size_t bytes;
   bool valid;
 };
 

@@ -1,0 +1,293 @@
+"""``conv2d_strip``: tensor cores for up to 8 channels, and windows reduced before anything is stored.
+
+A thread block walks down a strip of the result. This is the first convolution of nearly every network,
+and the pooling behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import ceil, gcd
+from typing import Any
+
+import numpy as np
+
+from fx2ait_core.sdk import (
+    Candidate,
+    Decline,
+    DType,
+    Kernel,
+    KernelSource,
+    Problem,
+    Templates,
+    WindowReduction,
+    epilogue_access,
+)
+
+from .cuda_shape import (
+    ConvCost,
+    ConvShape,
+    common_decline,
+    compute_dtype,
+    element_type,
+    largest,
+    launch_variables,
+)
+
+TEMPLATES = Templates(__package__)
+DTYPES = (DType.float16, DType.bfloat16)
+MOST_CANDIDATES = 6
+MOST_CHANNELS = 8
+WARPS = (4, 2)
+CHANNELS = (64, 32, 16)
+STEPS = (1, 2, 4)
+SUMS = 128
+"""Accumulators per thread at most; what else a thread holds fits beside them."""
+STRIPS = (1, 2, 4, 8, 14, 28, 56, 1 << 20)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A thread block's work: ``warps`` of 16 columns and ``channels`` of the convolution; ``steps``
+    rows of the result at a time, ``strip`` in all."""
+
+    warps: int
+    channels: int
+    steps: int
+    strip: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.steps} rows x {16 * self.warps} columns x {self.channels} at a time, "
+            f"strips of {self.strip} rows"
+        )
+
+
+def window_of(problem: Problem) -> WindowReduction:
+    """The problem's window, or one that leaves everything as it is."""
+    if problem.window is not None:
+        return problem.window
+    one = (1, 1)
+    return WindowReduction("max", one, one, (0, 0), one, one, one)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How k is laid out, and what a tile needs; the arithmetic of ``StripTile`` in ``strip_tile.cuh``.
+
+    ``pixel``: channels of a pixel in shared memory. ``band_rows``: rows of the convolution at a time.
+    ``chunks``: of 16 bytes, that a band brings to shared memory.
+    """
+
+    pixel: int
+    row_steps: int
+    padded_k: int
+    band_rows: int
+    kept_rows: int
+    fresh: int
+    blocks: int
+    chunks: int
+    shared_bytes: int
+    resident: int
+
+    @classmethod
+    def of(cls, problem: Problem, tile: Tile) -> Geometry:
+        shape, window = ConvShape.of(problem), window_of(problem)
+        pixel = _pixel(shape)
+        unit = 8 // pixel
+        copies = unit // gcd(shape.stride_w, unit)
+        row_steps = ceil(shape.kernel_w * pixel / 16)
+        padded_k = shape.kernel_h * row_steps * 16
+        band_rows = tile.steps * window.stride[0]
+        kept_rows = max(0, window.kernel[0] - window.stride[0])
+        fresh = band_rows * shape.stride_h
+        needed = (band_rows - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
+        blocks = ceil(needed / fresh)
+        columns = 16 * tile.warps
+        reach = (shape.kernel_w - 1) * shape.dilation_w + 1
+        row_chunks = ceil(((columns - 1) * shape.stride_w + reach) / unit)
+        copy_bytes = blocks * fresh * row_chunks * 16 + (64 if copies > 1 else 0)
+        patch = _up(copies * copy_bytes + (2 * row_steps - 1) * 16 * shape.dilation_w + 16)
+        weights = _up(tile.channels * (padded_k + 8) * 2)
+        source = 4 if problem.operands[0].external else 2
+        raw = _up(shape.channels * fresh * ceil((3 + (row_chunks + 1) * unit) / 4) * 4 * source)
+        staging = tile.steps * columns * (tile.channels * problem.result.dtype.itemsize + 16)
+        shared = weights + patch + raw + staging
+        registers = 96 + band_rows * tile.channels // 2 + kept_rows * tile.channels // 4
+        by_registers = 65536 // (32 * tile.warps * min(255, registers))
+        by_memory = int(problem.target["shared_memory_per_multiprocessor"]) // (shared + 1024)
+        resident = max(1, min(by_registers, by_memory, 8))
+        chunks = copies * fresh * row_chunks
+        return cls(
+            pixel, row_steps, padded_k, band_rows, kept_rows, fresh, blocks, chunks, shared, resident
+        )
+
+
+def _up(size: int) -> int:
+    return ceil(size / 128) * 128
+
+
+def _pixel(shape: ConvShape) -> int:
+    """Channels of a pixel in shared memory: a power of two, with which k is shortest."""
+    fitting = [p for p in (1, 2, 4, 8) if p >= shape.channels and (shape.dilation_w == 1 or p == 8)]
+
+    def cost(pixel: int) -> tuple[int, int]:
+        unit = 8 // pixel
+        return ceil(shape.kernel_w * pixel / 16), unit // gcd(shape.stride_w, unit)
+
+    return min(fitting, key=cost)
+
+
+def supports(problem: Problem) -> Decline | None:
+    """None, or why this kernel does not serve the problem."""
+    if not {"mma_sync", "cp_async"} <= problem.target.features:
+        return Decline("the device has no mma.sync with cp.async (sm_80 and newer do)")
+    if declined := common_decline(problem, DTYPES, external=True):
+        return declined
+    shape = ConvShape.of(problem)
+    if shape.groups != 1:
+        return Decline(f"{shape.groups} groups: it takes one")
+    if shape.channels > MOST_CHANNELS:
+        return Decline(f"{shape.channels} input channels: it takes at most {MOST_CHANNELS}")
+    window = problem.window
+    if window is not None and (window.reduction != "max" or max(window.dilation) > 1):
+        return Decline(f"it reduces no windows of {window}")
+    if next(_fitting(problem), None) is None:
+        return Decline("a band needs more registers or shared memory than the device has")
+    blocks = problem.result.shape[0] * problem.result.shape[2] * problem.result.shape[3]
+    if largest(problem, blocks) > 2**31 - 1:
+        return Decline("its blocks exceed a launch grid")
+    return None
+
+
+def _fitting(problem: Problem) -> Iterator[Tile]:
+    shape, window = ConvShape.of(problem), window_of(problem)
+    result_height = problem.size(problem.result.shape[2])
+    width = problem.size(shape.out_width)
+    for warps, channels, steps in product(WARPS, CHANNELS, STEPS):
+        rows = steps * window.stride[0]
+        if rows * channels // 2 > SUMS or window.kernel[0] - window.stride[0] > rows:
+            continue
+        if (steps > STEPS[0] and steps >= 2 * result_height) or (warps > WARPS[-1] and 8 * warps >= width):
+            continue
+        if (channels > CHANNELS[-1] and channels >= 2 * shape.out_channels) or 16 * warps < window.kernel[1]:
+            continue
+        if 32 * warps < channels // shape.vector:
+            continue
+        lengths = sorted({min(ceil(s / steps) * steps, ceil(result_height / steps) * steps) for s in STRIPS})
+        for strip in lengths:
+            tile = Tile(warps, channels, steps, strip)
+            if Geometry.of(problem, tile).shared_bytes <= problem.target["shared_memory_per_block"]:
+                yield tile
+
+
+def estimate_us(problem: Problem, tile: Tile) -> float:
+    """Predicted time: per band multiplying, finishing and bringing rows, shared by the blocks of a
+    multiprocessor; over all rounds of blocks, or memory."""
+    shape, window, target = ConvShape.of(problem), window_of(problem), problem.target
+    geometry = Geometry.of(problem, tile)
+    images, _, height, width = problem.shape(problem.result.shape)
+    columns = 16 * tile.warps
+    conv_width = problem.size(shape.out_width)
+    most = width if conv_width <= columns else (columns - window.kernel[1]) // window.stride[1] + 1
+    splits, strips = ceil(width / most), ceil(height / tile.strip)
+    blocks = images * splits * strips * ceil(shape.out_channels / tile.channels)
+
+    clock = 1700.0  # cycles per microsecond
+    share = 0.62 if target.has("wgmma") else 0.9
+    products = target["fp16_tflops"] * 1e6 / 2 / target["multiprocessors"] / clock * share  # per cycle
+    k_steps = geometry.padded_k // 16
+
+    def multiply(rows: int) -> float:
+        tensor = rows * columns * tile.channels * geometry.padded_k / products
+        reads = k_steps * tile.warps * (tile.channels / 4 + 4 * (1 + (rows - 1) * shape.stride_h / shape.kernel_h))
+        return max(tensor, reads)
+
+    finish = geometry.band_rows * columns * tile.channels * 0.045
+    bring = geometry.chunks * (0.9 + 0.3 * (shape.channels - 1))
+    band = multiply(geometry.band_rows) + finish + bring
+    above = multiply(geometry.kept_rows) + finish * geometry.kept_rows / geometry.band_rows
+    above *= (strips - 1) / strips
+    bands = ceil(min(tile.strip, height) / tile.steps)
+    begin = geometry.chunks * geometry.blocks * 3 + tile.channels * geometry.padded_k * 2 / 32
+    work = begin + above + bands * band
+    # Alone, a block waits for memory, and each warp for its own products.
+    alone = 2500 + (bands + (strips > 1)) * (900 + k_steps * (20 + 2 * geometry.band_rows * tile.channels // 16)) + begin
+    resident = geometry.resident
+    busy = ceil(blocks / target["multiprocessors"])
+    overlap = 1.0 + 0.35 / resident
+    turn = max(busy * work * overlap, ceil(busy / resident) * max(alone, work))
+    return float(max(turn / clock, _memory_us(problem)) + 3.0)
+
+
+def _memory_us(problem: Problem) -> float:
+    return ConvCost.of(problem).memory_us(problem)
+
+
+def candidates(problem: Problem) -> Sequence[Candidate]:
+    """Fitting tiles, the fastest by estimate first."""
+    ranked = [Candidate(tile, estimate_us(problem, tile)) for tile in _fitting(problem)]
+    return sorted(ranked, key=lambda candidate: candidate.estimate_us)[:MOST_CANDIDATES]
+
+
+def pack(shape: ConvShape, dtype: DType, weight: np.ndarray) -> np.ndarray:
+    """``[O, I, kh, kw]`` to ``[O, k]`` with k over (kernel row, kernel column, channel of a pixel),
+    zeros where a pixel or a kernel row is padded."""
+    pixel = _pixel(shape)
+    row_k = ceil(shape.kernel_w * pixel / 16) * 16
+    rows = np.zeros((shape.out_channels, shape.kernel_h, shape.kernel_w, pixel), dtype.numpy)
+    rows[..., : shape.channels] = weight.transpose(0, 2, 3, 1).astype(dtype.numpy)
+    rows = rows.reshape(shape.out_channels, shape.kernel_h, -1)
+    rows = np.pad(rows, ((0, 0), (0, 0), (0, row_k - rows.shape[2])))
+    return np.ascontiguousarray(rows.reshape(shape.out_channels, -1))
+
+
+def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
+    shape = ConvShape.of(problem)
+    accesses = [epilogue_access(operand, problem.computed) for operand in problem.epilogue_operands]
+    text = TEMPLATES.kernel(
+        "cuda/conv2d_strip.cu.jinja",
+        name,
+        problem,
+        shape=shape,
+        window=window_of(problem),
+        tile=config,
+        geometry=Geometry.of(problem, config),
+        element=element_type(problem),
+        external=problem.operands[0].external,
+        reads_elements=str("element" in accesses).lower(),
+        **launch_variables(problem),
+    )
+    names = ("strip_conv", "strip_rows", "strip_tile", "strip_windows", "patch_loader")
+    return KernelSource(
+        text,
+        headers=TEMPLATES.headers(*(f"cuda/{header}.cuh" for header in names)),
+        packings={1: partial(pack, shape, compute_dtype(problem))},
+    )
+
+
+def label(problem: Problem, config: Any) -> str:
+    """E.g. ``conv2d_strip_7x7s2_3x224x224_64``, with ``_max3x3s2`` where windows are reduced."""
+    text = ConvShape.of(problem).label("conv2d_strip")
+    if problem.window is None:
+        return text
+    kernel, stride = problem.window.kernel, problem.window.stride
+    return f"{text}_{problem.window.reduction}{kernel[0]}x{kernel[1]}s{max(stride)}"
+
+
+KERNELS = [
+    Kernel(
+        name="conv2d_strip",
+        operator="conv.conv2d",
+        target="cuda",
+        supports=supports,
+        candidates=candidates,
+        label=label,
+        emit=emit,
+        external_operands=frozenset({0}),
+        absorbs_windows=True,
+    )
+]
