@@ -52,17 +52,18 @@ STRIPS = (1, 2, 4, 8, 14, 28, 56, 1 << 20)
 @dataclass(frozen=True)
 class Tile:
     """A thread block's work: ``warps`` of 16 columns and ``channels`` of the convolution; ``steps``
-    rows of the result at a time, ``strip`` in all."""
+    rows of the result at a time, ``strip`` in all. ``wgmma``: on Hopper's tensor cores."""
 
     warps: int
     channels: int
     steps: int
     strip: int
+    wgmma: bool = False
 
     def __str__(self) -> str:
         return (
             f"{self.steps} rows x {16 * self.warps} columns x {self.channels} at a time, "
-            f"strips of {self.strip} rows"
+            f"strips of {self.strip} rows" + (", wgmma" if self.wgmma else "")
         )
 
 
@@ -107,11 +108,12 @@ class Geometry:
         needed = (band_rows - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
         blocks = ceil(needed / fresh)
         columns = 16 * tile.warps
-        reach = (shape.kernel_w - 1) * shape.dilation_w + 1
-        row_chunks = ceil(((columns - 1) * shape.stride_w + reach) / unit)
-        copy_bytes = blocks * fresh * row_chunks * 16 + (64 if copies > 1 else 0)
+        window_chunks = (shape.kernel_w - 1) * shape.dilation_w + 1 if unit == 1 else 2 * row_steps
+        row_chunks = ceil((columns - 1) * shape.stride_w / unit) + window_chunks
+        parts = blocks + 1 if tile.wgmma else blocks
+        copy_bytes = parts * fresh * row_chunks * 16 + (64 if copies > 1 else 0)
         patch = _up(copies * copy_bytes + (2 * row_steps - 1) * 16 * shape.dilation_w + 16)
-        weights = _up(tile.channels * (padded_k + 8) * 2)
+        weights = tile.channels * padded_k * 2
         source = 4 if problem.operands[0].external else 2
         raw = _up(shape.channels * fresh * ceil((3 + (row_chunks + 1) * unit) / 4) * 4 * source)
         staging = tile.steps * columns * (tile.channels * problem.result.dtype.itemsize + 16)
@@ -167,7 +169,10 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
     shape, window = ConvShape.of(problem), window_of(problem)
     result_height = problem.size(problem.result.shape[2])
     width = problem.size(shape.out_width)
-    for warps, channels, steps in product(WARPS, CHANNELS, STEPS):
+    overlapping = shape.stride_w * _pixel(shape) == 8 and problem.target.has("wgmma")
+    for wgmma, warps, channels, steps in product((True, False), WARPS, CHANNELS, STEPS):
+        if wgmma and not (overlapping and warps == 4 and channels in (32, 64)):
+            continue
         rows = steps * window.stride[0]
         if rows * channels // 2 > SUMS or window.kernel[0] - window.stride[0] > rows:
             continue
@@ -179,7 +184,7 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
             continue
         lengths = sorted({min(ceil(s / steps) * steps, ceil(result_height / steps) * steps) for s in STRIPS})
         for strip in lengths:
-            tile = Tile(warps, channels, steps, strip)
+            tile = Tile(warps, channels, steps, strip, wgmma)
             if Geometry.of(problem, tile).shared_bytes <= problem.target["shared_memory_per_block"]:
                 yield tile
 
@@ -233,16 +238,18 @@ def candidates(problem: Problem) -> Sequence[Candidate]:
     return sorted(ranked, key=lambda candidate: candidate.estimate_us)[:MOST_CANDIDATES]
 
 
-def pack(shape: ConvShape, dtype: DType, weight: np.ndarray) -> np.ndarray:
-    """``[O, I, kh, kw]`` to ``[O, k]`` with k over (kernel row, kernel column, channel of a pixel),
-    zeros where a pixel or a kernel row is padded."""
+def pack(shape: ConvShape, channels: int, dtype: DType, weight: np.ndarray) -> np.ndarray:
+    """``[O, I, kh, kw]`` to ``[O / channels, k / 8, channels, 8]`` with k over (kernel row, kernel
+    column, channel of a pixel), zeros where channels, a pixel or a kernel row are padded."""
     pixel = _pixel(shape)
     row_k = ceil(shape.kernel_w * pixel / 16) * 16
     rows = np.zeros((shape.out_channels, shape.kernel_h, shape.kernel_w, pixel), dtype.numpy)
     rows[..., : shape.channels] = weight.transpose(0, 2, 3, 1).astype(dtype.numpy)
     rows = rows.reshape(shape.out_channels, shape.kernel_h, -1)
     rows = np.pad(rows, ((0, 0), (0, 0), (0, row_k - rows.shape[2])))
-    return np.ascontiguousarray(rows.reshape(shape.out_channels, -1))
+    tiles = ceil(shape.out_channels / channels)
+    rows = np.pad(rows.reshape(shape.out_channels, -1), ((0, tiles * channels - shape.out_channels), (0, 0)))
+    return np.ascontiguousarray(rows.reshape(tiles, channels, -1, 8).transpose(0, 2, 1, 3))
 
 
 def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
@@ -261,11 +268,12 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         reads_elements=str("element" in accesses).lower(),
         **launch_variables(problem),
     )
-    names = ("strip_conv", "strip_rows", "strip_tile", "strip_windows", "patch_loader")
+    names = ["strip_conv", "strip_block", "strip_rows", "strip_tile", "strip_windows", "patch_loader"]
+    names += ["strip_wgmma"] if config.wgmma else []
     return KernelSource(
         text,
         headers=TEMPLATES.headers(*(f"cuda/{header}.cuh" for header in names)),
-        packings={1: partial(pack, shape, compute_dtype(problem))},
+        packings={1: partial(pack, shape, config.channels, compute_dtype(problem))},
     )
 
 

@@ -195,6 +195,15 @@ void launch(Kernel kernel, dim3 grid, int threads, int shared_bytes, const Argum
 inline void __syncthreads() {
   emulation::meet(emulation::arrived, emulation::generation, emulation::thread_count, [] {});
 }
+inline int __syncthreads_or(int predicate) {
+  static int collected, answer;
+  collected |= predicate != 0;
+  emulation::meet(emulation::arrived, emulation::generation, emulation::thread_count, [] {
+    answer = collected;
+    collected = 0;
+  });
+  return answer;
+}
 inline void __syncwarp() {
   emulation::together([](emulation::Warp&) {});
 }

@@ -3,17 +3,19 @@
 
 #include <cstdint>
 
+#include "fx2ait/cuda/math.cuh"
 #include "fx2ait/cuda/mma.cuh"
 #include "fx2ait_conv/patch_loader.cuh"
 
 namespace fx2ait_conv {
 
-/// The part of an image that a block reads: from column `first_column` on, which may be outside.
+/// The part of an image that a block reads: from column `first_column` on, which may be outside;
+/// `chunks` of 16 bytes, as it lies in shared memory, per row.
 template <class Source>
 struct StripImage {
   const Source* data;  // of the image
   int64_t channel_stride, row_stride, column_stride;
-  int height, width, first_column;
+  int height, width, first_column, chunks;
 
   __device__ __forceinline__ Source at(int channel, int row, int column) const {
     if (static_cast<unsigned>(row) >= static_cast<unsigned>(height) ||
@@ -24,25 +26,34 @@ struct StripImage {
   }
 };
 
-/// Writes rows [begin, end) of the patch, which starts at `patch`; `source(channel, row, column)` gives
-/// an element, columns counted from the patch's first.
+/// Writes rows [begin, end) of the patch, which starts at `patch`, `chunks` per row; each warp its own.
+/// `source(channel, row, column)` gives an element, columns counted from the patch's first. `peak`
+/// becomes the largest magnitude that it was or is brought, NaN after any NaN.
 template <class Shape, class Tile, class Element, class Fetch>
-__device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int end, const Fetch& source) {
-  constexpr int chunks = Tile::copies * Tile::row_chunks;
-#pragma unroll 4
-  for (int item = begin * chunks + static_cast<int>(threadIdx.x); item < end * chunks; item += Tile::threads) {
-    const int row = item / chunks;
-    const int copy = item % chunks / Tile::row_chunks, chunk = item % Tile::row_chunks;
-    alignas(16) Element elements[8];
+__device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int end, int chunks, float& peak,
+                                           const Fetch& source) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll 1
+  for (int row = begin + warp; row < end; row += Tile::warps) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const int channel = i % Shape::pixel;
-      const int column = chunk * Tile::unit + copy * Tile::residue + i / Shape::pixel;
-      elements[i] = channel < Shape::channels ? detail::convert<Element>(source(channel, row, column))
-                                              : fx2ait::from_float<Element>(0.0f);
+    for (int copy = 0; copy < Tile::copies; ++copy) {
+#pragma unroll 2
+      for (int chunk = lane; chunk < chunks; chunk += 32) {
+        alignas(16) Element elements[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          elements[i] = fx2ait::from_float<Element>(0.0f);
+          if (const int channel = i % Shape::pixel; channel < Shape::channels) {
+            const int column = chunk * Tile::unit + copy * Tile::residue + i / Shape::pixel;
+            const float value = fx2ait::to_float(source(channel, row, column));
+            elements[i] = fx2ait::from_float<Element>(value);
+            if constexpr (Tile::overlapped) peak = fx::maximum(peak, fx::abs(value));
+          }
+        }
+        *reinterpret_cast<uint4*>(patch + copy * Tile::copy_bytes + row * Tile::row_bytes + chunk * 16) =
+            *reinterpret_cast<const uint4*>(elements);
+      }
     }
-    *reinterpret_cast<uint4*>(patch + copy * Tile::copy_bytes + row * Tile::row_bytes + chunk * 16) =
-        *reinterpret_cast<const uint4*>(elements);
   }
 }
 
@@ -50,22 +61,28 @@ __device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int 
 /// The image's rows are made of whole quads of pixels, aligned to their size.
 template <class Shape, class Tile, class Source>
 __device__ __forceinline__ void prefetch_rows(Source* raw, const StripImage<Source>& image, int first_row) {
-  constexpr int items = Shape::channels * Tile::fresh * Tile::raw_quads;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int first_column = image.first_column & ~3;
-#pragma unroll 2
-  for (int item = static_cast<int>(threadIdx.x); item < items; item += Tile::threads) {
-    const int channel = item / (Tile::fresh * Tile::raw_quads);
-    const int row = first_row + item / Tile::raw_quads % Tile::fresh;
-    const int column = first_column + item % Tile::raw_quads * 4;
-    const bool valid = static_cast<unsigned>(row) < static_cast<unsigned>(image.height) &&
-                       static_cast<unsigned>(column) < static_cast<unsigned>(image.width);
-    const Source* from =
-        valid ? image.data + channel * image.channel_stride + row * image.row_stride + column : image.data;
-    const uint32_t to = fx2ait::shared_address(raw + item * 4);
-    if constexpr (sizeof(Source) == 4) {
-      fx2ait::copy_async_16(to, from, valid);
-    } else {
-      fx2ait::copy_async_8(to, from, valid);
+  const int columns = (image.first_column & 3) + (image.chunks * Tile::unit + (Tile::copies - 1) * Tile::residue);
+#pragma unroll 1
+  for (int line = warp; line < Tile::fresh; line += Tile::warps) {
+    const int row = first_row + line;
+    const bool row_valid = static_cast<unsigned>(row) < static_cast<unsigned>(image.height);
+    const Source* from_row = image.data + row * image.row_stride;
+#pragma unroll 1
+    for (int quad = lane; quad * 4 < columns; quad += 32) {
+      const int column = first_column + quad * 4;
+      const bool valid = row_valid && static_cast<unsigned>(column) < static_cast<unsigned>(image.width);
+#pragma unroll
+      for (int channel = 0; channel < Shape::channels; ++channel) {
+        const Source* from = valid ? from_row + channel * image.channel_stride + column : image.data;
+        const uint32_t to = fx2ait::shared_address(raw + ((channel * Tile::fresh + line) * Tile::raw_quads + quad) * 4);
+        if constexpr (sizeof(Source) == 4) {
+          fx2ait::copy_async_16(to, from, valid);
+        } else {
+          fx2ait::copy_async_8(to, from, valid);
+        }
+      }
     }
   }
   fx2ait::copy_async_commit();
@@ -73,10 +90,10 @@ __device__ __forceinline__ void prefetch_rows(Source* raw, const StripImage<Sour
 
 /// Turns what prefetch_rows brought, and this thread has waited for, into rows of the patch.
 template <class Shape, class Tile, class Element, class Source>
-__device__ __forceinline__ void convert_rows(unsigned char* patch, const Source* raw,
-                                             const StripImage<Source>& image) {
+__device__ __forceinline__ void convert_rows(unsigned char* patch, const Source* raw, const StripImage<Source>& image,
+                                             float& peak) {
   const int shift = image.first_column & 3;
-  write_rows<Shape, Tile, Element>(patch, 0, Tile::fresh, [&](int channel, int row, int column) {
+  write_rows<Shape, Tile, Element>(patch, 0, Tile::fresh, image.chunks, peak, [&](int channel, int row, int column) {
     return raw[(channel * Tile::fresh + row) * (Tile::raw_quads * 4) + shift + column];
   });
 }

@@ -29,6 +29,7 @@ struct StripExtent {
 struct StripPlace {
   int result_row, result_rows, result_column, result_columns;
   int first_row, first_column;  // of the convolution: of band 0, and of the block's columns
+  int columns;                  // of the convolution that are read
   int bands;
   bool needs_rows_above;  // windows of the first band reach over rows that an earlier strip computed
 };
@@ -42,6 +43,9 @@ __device__ __forceinline__ StripPlace strip_place(const StripExtent& extent, int
   place.result_columns = min(extent.split_columns, extent.result_width - place.result_column);
   place.first_row = place.result_row * Window::stride_h - Window::pad_top + Tile::kept_rows;
   place.first_column = max(0, place.result_column * Window::stride_w - Window::pad_left);
+  const int last = (place.result_column + place.result_columns - 1) * Window::stride_w - Window::pad_left +
+                   Window::kernel_w - 1;
+  place.columns = min(last + 1, extent.conv_width) - place.first_column;
   place.bands = (place.result_rows + Tile::steps - 1) / Tile::steps;
   place.needs_rows_above = Tile::kept_rows > 0 && place.first_row > 0;
   return place;
@@ -67,19 +71,18 @@ struct KeptRows {
 };
 
 /// Applies the epilogue to rows First.. of a band and keeps the last ones. With Staged the band is
-/// whole, and its rows, reduced vertically, go to `staging` ([step][column][channel]).
-template <class Shape, class Window, class Tile, int First, bool Staged, class Result, class Epilogue>
-__device__ __forceinline__ void finish_band(unsigned char* staging, KeptRows<Tile, Result>& kept,
-                                            float (&sums)[Tile::band_rows - First][Tile::channels / 8][4],
-                                            const Epilogue& epilogue, const StripExtent& extent,
-                                            const StripPlace& place, int band, int image, int first_channel) {
+/// whole, and its rows, reduced vertically, go to the block's `staging` ([step][column][channel]).
+template <class Shape, class Window, class Tile, int First, bool Staged, class Block, class Result, class Epilogue>
+__device__ __forceinline__ void finish_band(const Block& block, KeptRows<Tile, Result>& kept,
+                                            const float (&sums)[Tile::band_rows - First][Tile::channels / 2],
+                                            const Epilogue& epilogue, const StripExtent& extent, int band) {
   using Pair = fx2ait::Pair<Result>;
   constexpr int rows = Tile::band_rows - First, tiles = Tile::channels / 8, above = Tile::kept_rows;
   constexpr int width = Shape::vector > 1 ? 2 : 1, parts = 2 / width;  // channels at a time
   constexpr bool windows = Window::kernel_h > 1 || Window::kernel_w > 1;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int column = warp * 16 + lane / 4, channel = first_channel + lane % 4 * 2;
-  const int first_row = place.first_row + band * Tile::band_rows + First;
+  const int column = warp * 16 + lane / 4, channel = block.first_channel + lane % 4 * 2;
+  const int first_row = block.place.first_row + band * Tile::band_rows + First;
 
   typename Epilogue::template Operands<width> operands[tiles][parts];
   if constexpr (!Shape::reads_elements) {
@@ -101,16 +104,16 @@ __device__ __forceinline__ void finish_band(unsigned char* staging, KeptRows<Til
       for (int row = 0; row < above; ++row) words[row] = kept.words[row][n][half];
 #pragma unroll
       for (int y = 0; y < rows; ++y) {
-        const int row = first_row + y, x = place.first_column + column + half * 8;
+        const int row = first_row + y, x = block.place.first_column + column + half * 8;
         const bool inside = static_cast<unsigned>(row) < static_cast<unsigned>(extent.conv_height);
-        float values[2] = {sums[y][n][2 * half], sums[y][n][2 * half + 1]};
+        float values[2] = {sums[y][n * 4 + 2 * half], sums[y][n * 4 + 2 * half + 1]};
 #pragma unroll
         for (int part = 0; part < parts; ++part) {
           const int at = channel + n * 8 + part;
           if (at >= Shape::out_channels) continue;
           if constexpr (Shape::reads_elements) {
             if (!inside || x >= extent.conv_width) continue;
-            const int64_t pixel = (int64_t{image} * extent.conv_height + row) * extent.conv_width + x;
+            const int64_t pixel = (int64_t{block.image} * extent.conv_height + row) * extent.conv_width + x;
             operands[n][part] = epilogue.template load<width>(pixel * Shape::out_channels + at, at);
           }
           epilogue.apply(*reinterpret_cast<float(*)[width]>(values + part), operands[n][part]);
@@ -119,7 +122,7 @@ __device__ __forceinline__ void finish_band(unsigned char* staging, KeptRows<Til
       }
       if constexpr (Staged) {
         unsigned char* to =
-            staging + (column + half * 8) * Tile::template staging_pitch<Result> + (n * 8 + lane % 4 * 2) * sizeof(Result);
+            block.staging + (column + half * 8) * Tile::template staging_pitch<Result> + (n * 8 + lane % 4 * 2) * sizeof(Result);
 #pragma unroll
         for (int step = 0; step < Tile::steps; ++step) {
           typename Pair::word largest = words[step * Window::stride_h];
@@ -185,32 +188,33 @@ struct Largest<Result, 1> {
 };
 
 /// Reduces what finish_band staged horizontally, and stores it, channels fastest.
-template <class Shape, class Window, class Tile, class Finish, class Result>
-__device__ __forceinline__ void store_band(Result* result, const unsigned char* staging, const StripExtent& extent,
-                                           const StripPlace& place, int band, int image, int first_channel) {
+template <class Shape, class Window, class Tile, class Finish, class Block, class Result>
+__device__ __forceinline__ void store_band(Result* result, const Block& block, const StripExtent& extent, int band) {
+  const StripPlace& place = block.place;
   constexpr int V = Shape::vector, vectors = Tile::channels / V, at_once = Tile::threads / vectors;
   static_assert(Tile::threads % vectors == 0);
   const int thread = static_cast<int>(threadIdx.x);
   const int channel = thread % vectors * V;
-  if (first_channel + channel >= Shape::out_channels) return;
+  if (block.first_channel + channel >= Shape::out_channels) return;
 #pragma unroll
   for (int step = 0; step < Tile::steps; ++step) {
     const int row = band * Tile::steps + step;
     if (row >= place.result_rows) return;
-    const int64_t line = int64_t{image} * extent.result_height + place.result_row + row;
+    const int64_t line = int64_t{block.image} * extent.result_height + place.result_row + row;
     const unsigned char* staged =
-        staging + step * Tile::columns * Tile::template staging_pitch<Result> + channel * sizeof(Result);
+        block.staging + step * Tile::columns * Tile::template staging_pitch<Result> + channel * sizeof(Result);
 #pragma unroll 2
     for (int column = thread / vectors; column < place.result_columns; column += at_once) {
       const int first = (place.result_column + column) * Window::stride_w - Window::pad_left;
       Largest<Result, V> largest;
 #pragma unroll
       for (int i = 0; i < Window::kernel_w; ++i) {
-        if (first + i < 0 || first + i >= extent.conv_width) continue;
-        largest.take(staged + (first + i - place.first_column) * Tile::template staging_pitch<Result>);
+        // Beyond an edge, the window's element at the edge is as good: it is taken twice.
+        const int nearest = min(max(first + i, 0), extent.conv_width - 1);
+        largest.take(staged + (nearest - place.first_column) * Tile::template staging_pitch<Result>);
       }
       const int64_t pixel = line * extent.result_width + place.result_column + column;
-      largest.template store<Finish>(result + pixel * Shape::out_channels + first_channel + channel);
+      largest.template store<Finish>(result + pixel * Shape::out_channels + block.first_channel + channel);
     }
   }
 }
