@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_problems import BIAS_RELU, convolution, max_window
+from cuda_problems import convolution, max_window
 from emulated_cuda import AVAILABLE, HALVED_LESS_ONE, EmulatedKernel
 from fx2ait_conv import cuda_strip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_cuda_emulated import FORMS, HALVES, check
 
-from fx2ait_core.sdk import DType, PointwiseProgram
+from fx2ait_core.sdk import DType, IRError, PointwiseProgram
 
 pytestmark = [
     pytest.mark.slow,
@@ -78,10 +78,58 @@ def test_strip(
             channels, out_channels=out_channels, dtype=dtype, external=external, window=window,
             residual=residual, result=data.draw(st.sampled_from([None, DType.float32])), **geometry,
         )  # fmt: skip
-    except ValueError:
+    except (ValueError, IRError):
         return
     if min(int(dim) for dim in problem.result.shape[2:]) < 1 or STRIP.supports(problem) is not None:
         return
     tiles = list(cuda_strip._fitting(problem))
     form = data.draw(st.sampled_from(FORMS)) if external else None
     check(STRIP, problem, data.draw(st.sampled_from(tiles)), seed % 2**32, form, batch=2)
+
+
+@some
+@given(
+    st.data(), st.sampled_from([(3, 2), (4, 2), (2, 4), (5, 1), (8, 1), (1, 8)]), st.sampled_from([16, 30, 64, 96]),
+    HALVES, st.booleans(), st.integers(),
+)  # fmt: skip
+def test_strip_on_wgmma(
+    data: st.DataObject, shape: tuple[int, int], out_channels: int, dtype: DType, pooled: bool, seed: int
+) -> None:
+    """Shapes whose windows begin 16 bytes apart; products are formed as late or as early as may be."""
+    channels, stride = shape
+    geometry = data.draw(geometries()) | {"dilation": (1, 1)}
+    geometry["stride"] = (geometry["stride"][0], stride)
+    window = partial(max_window, **data.draw(windows())) if pooled else None
+    try:
+        problem = convolution(
+            channels, out_channels=out_channels, dtype=dtype, external=True, window=window,
+            residual=not pooled, **geometry,
+        )  # fmt: skip
+    except (ValueError, IRError):
+        return
+    if min(int(dim) for dim in problem.result.shape[2:]) < 1 or STRIP.supports(problem) is not None:
+        return
+    tiles = [tile for tile in cuda_strip._fitting(problem) if tile.wgmma]
+    if tiles:
+        form = data.draw(st.sampled_from(FORMS))
+        check(STRIP, problem, data.draw(st.sampled_from(tiles)), seed % 2**32, form, batch=2)
+
+
+@pytest.mark.parametrize("wgmma", [False, True])
+@pytest.mark.parametrize("odd", [float("inf"), float("nan"), 1e6])
+def test_what_is_not_finite_stays_where_it_belongs(wgmma: bool, odd: float) -> None:
+    """Padding of k never multiplies zero by a neighbour's infinity, nor by what became infinite."""
+    problem = convolution(
+        3, (60, 40), 64, (7, 7), external=True, stride=(2, 2), padding=(3, 3, 3, 3), residual=False,
+        window=max_window,
+    )  # fmt: skip
+    source = torch.zeros(1, 3, 60, 40)
+    source[0, 1, 41, 9] = odd
+    weight = torch.ones(64, 3, 7, 7)
+    with tempfile.TemporaryDirectory() as folder:
+        run = EmulatedKernel(STRIP, problem, cuda_strip.Tile(4, 64, 2, 8, wgmma), Path(folder))
+        found = run(source, weight, torch.zeros(64))
+    touched = torch.nn.functional.conv2d((source != 0).float(), weight, None, 2, 3) > 0
+    expected = torch.nn.functional.max_pool2d(touched.float(), 3, 2, 1) > 0
+    assert torch.equal(~torch.isfinite(found), expected)
+    assert torch.equal(torch.isnan(found), expected & (odd != odd))

@@ -108,7 +108,8 @@ class Geometry:
         needed = (band_rows - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
         blocks = ceil(needed / fresh)
         columns = 16 * tile.warps
-        window_chunks = (shape.kernel_w - 1) * shape.dilation_w + 1 if unit == 1 else 2 * row_steps
+        reach = (shape.kernel_w - 1) * shape.dilation_w + 1
+        window_chunks = reach if shape.dilation_w > 1 else 2 * row_steps
         row_chunks = ceil((columns - 1) * shape.stride_w / unit) + window_chunks
         parts = blocks + 1 if tile.wgmma else blocks
         copy_bytes = parts * fresh * row_chunks * 16 + (64 if copies > 1 else 0)
@@ -169,7 +170,7 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
     shape, window = ConvShape.of(problem), window_of(problem)
     result_height = problem.size(problem.result.shape[2])
     width = problem.size(shape.out_width)
-    overlapping = shape.stride_w * _pixel(shape) == 8 and problem.target.has("wgmma")
+    overlapping = shape.stride_w * _pixel(shape) == 8 and shape.dilation_w == 1 and problem.target.has("wgmma")
     for wgmma, warps, channels, steps in product((True, False), WARPS, CHANNELS, STEPS):
         if wgmma and not (overlapping and warps == 4 and channels in (32, 64)):
             continue

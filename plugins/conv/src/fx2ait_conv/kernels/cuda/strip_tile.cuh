@@ -48,7 +48,7 @@ struct StripTile {
   static constexpr int blocks = (needed + fresh - 1) / fresh;
   static constexpr int parts = blocks + (Overlapped ? 1 : 0);
 
-  static constexpr int window_chunks = unit == 1 ? reach_w : 2 * row_steps;
+  static constexpr int window_chunks = Shape::dilation_w > 1 ? reach_w : 2 * row_steps;
   /// Chunks of the input under `columns` columns of the convolution.
   static constexpr __host__ __device__ int chunks_under(int columns) {
     return ((columns - 1) * Shape::stride_w + unit - 1) / unit + window_chunks;

@@ -182,7 +182,7 @@ struct Largest<Result, 1> {
   template <class Finish>
   __device__ __forceinline__ void store(Result* to) const {
     float finished[1] = {value[0]};
-    Finish::apply(finished);
+    if constexpr (!Finish::identity) Finish::apply(finished);
     fx2ait::store_vector<1>(to, finished);
   }
 };
