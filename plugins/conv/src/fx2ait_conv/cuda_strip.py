@@ -117,6 +117,7 @@ class Geometry:
         weights = tile.channels * padded_k * 2
         source = 4 if problem.operands[0].external else 2
         raw = _up(shape.channels * fresh * ceil((3 + (row_chunks + 1) * unit) / 4) * 4 * source)
+        raw *= 2 if tile.wgmma else 1
         staging = tile.steps * columns * (tile.channels * problem.result.dtype.itemsize + 16)
         shared = weights + patch + raw + staging
         registers = 96 + band_rows * tile.channels // 2 + kept_rows * tile.channels // 4

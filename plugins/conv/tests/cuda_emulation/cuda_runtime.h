@@ -55,7 +55,10 @@ cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int) {
 }
 
 inline float4 __ldcg(const float4* address) { return *address; }
-inline void __stcg(float4* address, float4 value) { *address = value; }
+template <class T>
+void __stcg(T* address, T value) {
+  *address = value;
+}
 inline void __threadfence() {}
 inline unsigned atomicAdd(unsigned* address, unsigned value) {
   const unsigned old = *address;

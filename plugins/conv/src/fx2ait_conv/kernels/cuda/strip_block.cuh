@@ -65,20 +65,25 @@ struct StripBlock {
   /// Writes all that the strip's first band reads. The band before band 0 needs only its last rows.
   __device__ __forceinline__ void fill(int band) {
     const int begin = band < 0 ? (Tile::band_rows - Tile::kept_rows) * Shape::stride_h : 0;
-    read(patch, first_row(band, 0), begin, Tile::blocks * Tile::fresh);
+    read<4>(patch, first_row(band, 0), begin, Tile::blocks * Tile::fresh);
   }
 
-  /// Starts bringing the rows of a part that are new, if they can be copied as they are.
-  __device__ __forceinline__ void prefetch(int band, int part) const {
-    if (prefetches) prefetch_rows<Shape, Tile>(raw, source, first_row(band, part));
+  /// Starts bringing the rows that are new to the band after `band`, if they can be copied as they are:
+  /// one group of asynchronous copies.
+  __device__ __forceinline__ void prefetch(int band) const {
+    if (prefetches && band + 1 < place.bands) {
+      prefetch_rows<Shape, Tile>(raw_of(band), source, first_row(band, Tile::blocks));
+    }
+    fx2ait::copy_async_commit();
   }
 
-  /// Writes those rows to the part of the ring at `offset`; all threads have waited for the prefetch.
-  __device__ __forceinline__ void bring(int offset, int band, int part) {
+  /// Writes those rows to the part of the ring at `offset`; all threads have waited for the copies.
+  __device__ __forceinline__ void bring(int offset, int band) {
+    if (band + 1 >= place.bands) return;
     if (prefetches) {
-      convert_rows<Shape, Tile, Element>(patch + offset, raw, source, peak);
+      convert_rows<Shape, Tile, Element>(patch + offset, raw_of(band), source, peak);
     } else {
-      read(patch + offset, first_row(band, part), 0, Tile::fresh);
+      read<1>(patch + offset, first_row(band, Tile::blocks), 0, Tile::fresh);
     }
   }
 
@@ -91,8 +96,14 @@ struct StripBlock {
   }
 
  private:
+  __device__ __forceinline__ Source* raw_of(int band) const {
+    constexpr int elements = Tile::template raw_bytes<Source> / Tile::raw_buffers / int{sizeof(Source)};
+    return raw + (band & (Tile::raw_buffers - 1)) * elements;
+  }
+
+  template <int AtOnce>
   __device__ __forceinline__ void read(unsigned char* rows, int first_row, int begin, int end) {
-    write_rows<Shape, Tile, Element>(rows, begin, end, source.chunks, peak, [&](int channel, int row, int column) {
+    write_rows<Shape, Tile, AtOnce, Element>(rows, begin, end, source.chunks, peak, [&](int channel, int row, int column) {
       return source.at(channel, first_row + row, source.first_column + column);
     });
   }

@@ -106,9 +106,7 @@ strip_conv(Result* result, const ImageView<Source> input, const Element* weight,
 
 #pragma unroll 1
   for (; band < block.place.bands; ++band) {
-    const bool more = band + 1 < block.place.bands;
-    if (more) block.prefetch(band, Tile::blocks);
-
+    block.prefetch(band);
     if (Tile::kept_rows > 0 && band < 0) {
       constexpr int first = Tile::kept_rows > 0 ? Tile::band_rows - Tile::kept_rows : 0;
       float sums[Tile::band_rows - first][Tile::channels / 2] = {};
@@ -122,7 +120,7 @@ strip_conv(Result* result, const ImageView<Source> input, const Element* weight,
 
     fx2ait::copy_async_wait<0>();
     __syncthreads();  // the oldest rows were read by all, the band's staged, the next rows have come
-    if (more) block.bring(block.ring[0], band, Tile::blocks);
+    block.bring(block.ring[0], band);
     if (band >= 0) store_band<Shape, Window, Tile, Finish>(result, block, extent, band);
     block.advance();
     __syncthreads();

@@ -28,12 +28,12 @@ struct StripImage {
 
 /// Writes rows [begin, end) of the patch, which starts at `patch`, `chunks` per row; each warp its own.
 /// `source(channel, row, column)` gives an element, columns counted from the patch's first. `peak`
-/// becomes the largest magnitude that it was or is brought, NaN after any NaN.
-template <class Shape, class Tile, class Element, class Fetch>
+/// becomes the largest magnitude that it was or is brought, NaN after any NaN. `AtOnce` rows are under way.
+template <class Shape, class Tile, int AtOnce, class Element, class Fetch>
 __device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int end, int chunks, float& peak,
                                            const Fetch& source) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-#pragma unroll 1
+#pragma unroll AtOnce
   for (int row = begin + warp; row < end; row += Tile::warps) {
 #pragma unroll
     for (int copy = 0; copy < Tile::copies; ++copy) {
@@ -85,7 +85,6 @@ __device__ __forceinline__ void prefetch_rows(Source* raw, const StripImage<Sour
       }
     }
   }
-  fx2ait::copy_async_commit();
 }
 
 /// Turns what prefetch_rows brought, and this thread has waited for, into rows of the patch.
@@ -93,7 +92,7 @@ template <class Shape, class Tile, class Element, class Source>
 __device__ __forceinline__ void convert_rows(unsigned char* patch, const Source* raw, const StripImage<Source>& image,
                                              float& peak) {
   const int shift = image.first_column & 3;
-  write_rows<Shape, Tile, Element>(patch, 0, Tile::fresh, image.chunks, peak, [&](int channel, int row, int column) {
+  write_rows<Shape, Tile, 1, Element>(patch, 0, Tile::fresh, image.chunks, peak, [&](int channel, int row, int column) {
     return raw[(channel * Tile::fresh + row) * (Tile::raw_quads * 4) + shift + column];
   });
 }

@@ -66,8 +66,9 @@ struct StripTile {
 
   /// Rows as they come, on their way to the patch: whole quads of pixels, from a multiple of 4 on.
   static constexpr int raw_quads = (3 + (row_chunks + 1) * unit + 3) / 4;
+  static constexpr int raw_buffers = Overlapped ? 2 : 1;
   template <class Source>
-  static constexpr int raw_bytes = round_up(Shape::channels * fresh * raw_quads * 4 * int{sizeof(Source)}, 128);
+  static constexpr int raw_bytes = raw_buffers * round_up(Shape::channels * fresh * raw_quads * 4 * int{sizeof(Source)}, 128);
 
   template <class Result>
   static constexpr int staging_pitch = Channels * int{sizeof(Result)} + 16;  // bytes per column

@@ -68,16 +68,16 @@ strip_wgmma(Result* result, const ImageView<Source> input, const Element* weight
   block.fill(band);
   fx2ait::copy_async_wait<0>();
   bool masked = meet();
-  if (band + 1 < block.place.bands) block.prefetch(band, Tile::blocks);
+  block.prefetch(band);
+  block.prefetch(band + 1);
 
 #pragma unroll 1
   for (; band < block.place.bands; ++band) {
-    const bool more = band + 1 < block.place.bands;
     const auto meanwhile = [&] {
       if (band > 0) store_band<Shape, Window, Tile, Finish>(result, block, extent, band - 1);
-      fx2ait::copy_async_wait<0>();
+      fx2ait::copy_async_wait<1>();
       __syncthreads();  // the last band was stored, the next rows have come
-      if (more) block.bring(block.ring[Tile::blocks], band, Tile::blocks);
+      block.bring(block.ring[Tile::blocks], band);
     };
     if (Tile::kept_rows > 0 && band < 0) {
       constexpr int first = Tile::kept_rows > 0 ? Tile::band_rows - Tile::kept_rows : 0;
@@ -101,7 +101,7 @@ strip_wgmma(Result* result, const ImageView<Source> input, const Element* weight
     }
     masked = meet() || masked;
     block.advance();
-    if (band + 2 < block.place.bands) block.prefetch(band + 1, Tile::blocks);
+    block.prefetch(band + 2);
   }
   store_band<Shape, Window, Tile, Finish>(result, block, extent, band - 1);
 }

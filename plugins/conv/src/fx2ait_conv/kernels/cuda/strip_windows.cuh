@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "fx2ait/cuda/math.cuh"
 #include "fx2ait/cuda/pair.cuh"
@@ -144,7 +145,9 @@ __device__ __forceinline__ void finish_band(const Block& block, KeptRows<Tile, R
 template <class Result, int V>
 struct Largest {
   using Pair = fx2ait::Pair<Result>;
-  struct alignas(V * sizeof(Result) < 16 ? V * sizeof(Result) : 16) Vector {
+  static constexpr int bytes = V * int{sizeof(Result)};
+  using Access = std::conditional_t<bytes % 16 == 0, uint4, std::conditional_t<bytes == 8, uint2, uint32_t>>;
+  struct alignas(sizeof(Access)) Vector {
     typename Pair::word words[V / 2];
   };
   Vector vector;
@@ -161,7 +164,10 @@ struct Largest {
   template <class Finish>
   __device__ __forceinline__ void store(Result* to) const {
     if constexpr (Finish::identity) {
-      *reinterpret_cast<Vector*>(to) = vector;
+#pragma unroll
+      for (int i = 0; i < bytes / int{sizeof(Access)}; ++i) {
+        __stcg(reinterpret_cast<Access*>(to) + i, reinterpret_cast<const Access*>(vector.words)[i]);
+      }
     } else {
       float values[V];
       fx2ait::load_vector<V>(values, reinterpret_cast<const Result*>(vector.words));
