@@ -120,7 +120,7 @@ class Geometry:
         raw *= 2 if tile.wgmma else 1
         staging = tile.steps * columns * (tile.channels * problem.result.dtype.itemsize + 16)
         shared = weights + patch + raw + staging
-        registers = 96 + band_rows * tile.channels // 2 + kept_rows * tile.channels // 4
+        registers = 88 + band_rows * tile.channels // 2 + kept_rows * tile.channels // 4
         by_registers = 65536 // (32 * tile.warps * min(255, registers))
         by_memory = int(problem.target["shared_memory_per_multiprocessor"]) // (shared + 1024)
         resident = max(1, min(by_registers, by_memory, 8))

@@ -28,30 +28,40 @@ struct StripImage {
 
 /// Writes rows [begin, end) of the patch, which starts at `patch`, `chunks` per row; each warp its own.
 /// `source(channel, row, column)` gives an element, columns counted from the patch's first. `peak`
-/// becomes the largest magnitude that it was or is brought, NaN after any NaN. `AtOnce` rows are under way.
+/// becomes the largest magnitude that it was or is brought, NaN after any NaN. A thread has
+/// `AtOnce` rows on their way to it at a time.
 template <class Shape, class Tile, int AtOnce, class Element, class Fetch>
 __device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int end, int chunks, float& peak,
                                            const Fetch& source) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-#pragma unroll AtOnce
-  for (int row = begin + warp; row < end; row += Tile::warps) {
+#pragma unroll 1
+  for (int first = begin + warp; first < end; first += Tile::warps * AtOnce) {
 #pragma unroll
     for (int copy = 0; copy < Tile::copies; ++copy) {
-#pragma unroll 2
+#pragma unroll(AtOnce > 1 ? 1 : 2)
       for (int chunk = lane; chunk < chunks; chunk += 32) {
-        alignas(16) Element elements[8];
+        const int first_column = chunk * Tile::unit + copy * Tile::residue;
+        float values[AtOnce][8];
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          elements[i] = fx2ait::from_float<Element>(0.0f);
-          if (const int channel = i % Shape::pixel; channel < Shape::channels) {
-            const int column = chunk * Tile::unit + copy * Tile::residue + i / Shape::pixel;
-            const float value = fx2ait::to_float(source(channel, row, column));
-            elements[i] = fx2ait::from_float<Element>(value);
-            if constexpr (Tile::overlapped) peak = fx::maximum(peak, fx::abs(value));
-          }
+        for (int i = 0; i < AtOnce * 8; ++i) {
+          const int row = first + i / 8 * Tile::warps, channel = i % 8 % Shape::pixel;
+          values[i / 8][i % 8] = channel < Shape::channels && (AtOnce == 1 || row < end)
+                                     ? fx2ait::to_float(source(channel, row, first_column + i % 8 / Shape::pixel))
+                                     : 0.0f;
         }
-        *reinterpret_cast<uint4*>(patch + copy * Tile::copy_bytes + row * Tile::row_bytes + chunk * 16) =
-            *reinterpret_cast<const uint4*>(elements);
+#pragma unroll
+        for (int i = 0; i < AtOnce; ++i) {
+          const int row = first + i * Tile::warps;
+          if (AtOnce > 1 && row >= end) break;
+          alignas(16) Element elements[8];
+#pragma unroll
+          for (int e = 0; e < 8; ++e) {
+            elements[e] = fx2ait::from_float<Element>(values[i][e]);
+            if constexpr (Tile::overlapped) peak = fx::maximum(peak, fx::abs(values[i][e]));
+          }
+          *reinterpret_cast<uint4*>(patch + copy * Tile::copy_bytes + row * Tile::row_bytes + chunk * 16) =
+              *reinterpret_cast<const uint4*>(elements);
+        }
       }
     }
   }
