@@ -46,7 +46,10 @@ CHANNELS = (64, 32, 16)
 STEPS = (1, 2, 4)
 SUMS = 128
 """Accumulators per thread at most; what else a thread holds fits beside them."""
-STRIPS = (1, 2, 4, 8, 14, 28, 56, 1 << 20)
+STRIPS = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 1 << 20)
+CLOCK = 1700.0
+"""Cycles per microsecond."""
+LAUNCH_US = 2.3
 
 
 @dataclass(frozen=True)
@@ -191,47 +194,56 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
                 yield tile
 
 
+@dataclass(frozen=True)
+class Cycles:
+    """What a block costs its multiprocessor among others, and how long it takes alone, where it waits
+    for memory and each warp for its own products. Fitted to an H100."""
+
+    begin: float
+    band: float
+    begin_alone: float
+    band_alone: float
+
+    @classmethod
+    def of(cls, problem: Problem, tile: Tile) -> Cycles:
+        target, geometry = problem.target, Geometry.of(problem, tile)
+        columns = 16 * tile.warps
+        steps = geometry.padded_k // 16
+        rate = target["fp16_tflops"] * 1e6 / 2 / target["multiprocessors"] / CLOCK
+        product = columns * tile.channels * geometry.padded_k / (rate * (0.5 if target.has("wgmma") else 0.9))
+        finish = columns * tile.channels * 0.03
+        bring = geometry.chunks * 0.6
+        above = (product + finish) * geometry.kept_rows
+        begin = 600 + geometry.chunks * geometry.blocks * 1.5 + above
+        if tile.wgmma:  # the windows are read from shared memory for each row anew
+            row = steps * (48 + tile.channels / 4)
+            band = 150 + geometry.band_rows * (row + finish * 0.1) + bring * 0.1
+            alone = 440 + geometry.band_rows * (row + finish * 1.5)
+        else:
+            band = 150 + geometry.band_rows * (product + finish) + bring
+            alone = 950 + geometry.band_rows * tile.channels * (steps + 4.5)
+        return cls(begin, band, 3200 + geometry.kept_rows * tile.channels * steps, max(alone, band))
+
+
 def estimate_us(problem: Problem, tile: Tile) -> float:
-    """Predicted time: per band multiplying, finishing and bringing rows, shared by the blocks of a
-    multiprocessor; over all rounds of blocks, or memory."""
-    shape, window, target = ConvShape.of(problem), window_of(problem), problem.target
-    geometry = Geometry.of(problem, tile)
+    """Predicted time: rounds of the blocks that fit on the busiest multiprocessor, or memory."""
+    shape, window = ConvShape.of(problem), window_of(problem)
     images, _, height, width = problem.shape(problem.result.shape)
     columns = 16 * tile.warps
-    conv_width = problem.size(shape.out_width)
-    most = width if conv_width <= columns else (columns - window.kernel[1]) // window.stride[1] + 1
-    splits, strips = ceil(width / most), ceil(height / tile.strip)
-    blocks = images * splits * strips * ceil(shape.out_channels / tile.channels)
-
-    clock = 1700.0  # cycles per microsecond
-    share = 0.62 if target.has("wgmma") else 0.9
-    products = target["fp16_tflops"] * 1e6 / 2 / target["multiprocessors"] / clock * share  # per cycle
-    k_steps = geometry.padded_k // 16
-
-    def multiply(rows: int) -> float:
-        tensor = rows * columns * tile.channels * geometry.padded_k / products
-        reads = k_steps * tile.warps * (tile.channels / 4 + 4 * (1 + (rows - 1) * shape.stride_h / shape.kernel_h))
-        return max(tensor, reads)
-
-    finish = geometry.band_rows * columns * tile.channels * 0.045
-    bring = geometry.chunks * (0.9 + 0.3 * (shape.channels - 1))
-    band = multiply(geometry.band_rows) + finish + bring
-    above = multiply(geometry.kept_rows) + finish * geometry.kept_rows / geometry.band_rows
-    above *= (strips - 1) / strips
-    bands = ceil(min(tile.strip, height) / tile.steps)
-    begin = geometry.chunks * geometry.blocks * 3 + tile.channels * geometry.padded_k * 2 / 32
-    work = begin + above + bands * band
-    # Alone, a block waits for memory, and each warp for its own products.
-    alone = 2500 + (bands + (strips > 1)) * (900 + k_steps * (20 + 2 * geometry.band_rows * tile.channels // 16)) + begin
-    resident = geometry.resident
-    busy = ceil(blocks / target["multiprocessors"])
-    overlap = 1.0 + 0.35 / resident
-    turn = max(busy * work * overlap, ceil(busy / resident) * max(alone, work))
-    return float(max(turn / clock, _memory_us(problem)) + 3.0)
-
-
-def _memory_us(problem: Problem) -> float:
-    return ConvCost.of(problem).memory_us(problem)
+    fits = problem.size(shape.out_width) <= columns
+    most = width if fits else (columns - window.kernel[1]) // window.stride[1] + 1
+    strip = min(tile.strip, height)
+    blocks = images * ceil(width / most) * ceil(height / strip) * ceil(shape.out_channels / tile.channels)
+    busy = ceil(blocks / problem.target["multiprocessors"])
+    cycles, resident = Cycles.of(problem, tile), Geometry.of(problem, tile).resident
+    bands = ceil(strip / tile.steps)
+    work = cycles.begin + bands * cycles.band
+    alone = cycles.begin_alone + bands * cycles.band_alone
+    rounds = [float(resident)] * (busy // resident)
+    if last := busy % resident:  # where more would fit, some multiprocessors get more than others
+        rounds.append(last * 1.2 if last > 1 else last)
+    turn = sum(max(alone, together * work) for together in rounds)
+    return float(max(turn / CLOCK, ConvCost.of(problem).memory_us(problem)) + LAUNCH_US)
 
 
 def candidates(problem: Problem) -> Sequence[Candidate]:
