@@ -62,8 +62,9 @@ def epilogue_struct(problem: Problem) -> str:
     """``struct Epilogue``: loads the epilogue's operands and applies the program to V elements.
 
     ``load<V>(offset, channel)`` takes the linear offset of the first element in what the operator
-    computes (the result, unless a window reduces it) and its channel; ``apply<V>(x, operands)`` computes in float32 in place. Vectors run along the
-    dimension that is fastest in memory, which must be the channel for V > 1.
+    computes (the result, unless a window reduces it) and its channel; ``apply<V>(x, operands)``
+    computes in float32 in place. Vectors run along the dimension that is fastest in memory, which
+    must be the channel for V > 1.
     """
     device = problem.target["device_function"]
     unroll = problem.target["unroll"]

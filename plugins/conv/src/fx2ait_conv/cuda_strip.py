@@ -128,9 +128,7 @@ class Geometry:
         by_memory = int(problem.target["shared_memory_per_multiprocessor"]) // (shared + 1024)
         resident = max(1, min(by_registers, by_memory, 8))
         chunks = copies * fresh * row_chunks
-        return cls(
-            pixel, row_steps, padded_k, band_rows, kept_rows, fresh, blocks, chunks, shared, resident
-        )
+        return cls(pixel, row_steps, padded_k, band_rows, kept_rows, fresh, blocks, chunks, shared, resident)
 
 
 def _up(size: int) -> int:
@@ -174,7 +172,9 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
     shape, window = ConvShape.of(problem), window_of(problem)
     result_height = problem.size(problem.result.shape[2])
     width = problem.size(shape.out_width)
-    overlapping = shape.stride_w * _pixel(shape) == 8 and shape.dilation_w == 1 and problem.target.has("wgmma")
+    overlapping = (
+        shape.stride_w * _pixel(shape) == 8 and shape.dilation_w == 1 and problem.target.has("wgmma")
+    )
     for wgmma, warps, channels, steps in product((True, False), WARPS, CHANNELS, STEPS):
         if wgmma and not (overlapping and warps == 4 and channels in (32, 64)):
             continue
