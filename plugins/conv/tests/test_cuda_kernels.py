@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 import torch
 from cuda_problems import convolution, cuda_target, max_window
-from fx2ait_conv import cuda_depthwise, cuda_gather, cuda_mma, cuda_shape, cuda_simt, cuda_strip
+from fx2ait_conv import (
+    cuda_depthwise,
+    cuda_gather,
+    cuda_mma,
+    cuda_shape,
+    cuda_simt,
+    cuda_strip,
+    cuda_strip_tile,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,7 +78,7 @@ def test_what_is_served() -> None:
         (STRIP, convolution(3, (9, 9), 8, dtype=DType.float32, external=True), "not float32"),
         (STRIP, convolution(8, (99, 400), 64, (99, 99)), "more registers or shared memory"),
         (STRIP, replace(POOLED, window=replace(POOLED.window, dilation=(2, 2))), "reduces no windows"),
-        (STRIP, convolution(3, (99, 99), 64, window=partial(max_window, kernel=(2, 64))), "more registers"),
+        (STRIP, convolution(3, (99, 99), 64, window=partial(max_window, kernel=(2, 65))), "more registers"),
         (DEPTHWISE, RESNET, "64 input channels per group are not depthwise"),
         (DEPTHWISE, convolution(8, (99, 99), 8, (1, 65), groups=8), "too wide to unroll"),
         (DEPTHWISE, convolution(8, (9, 9), 8, groups=8, external=True), "reads no external input"),
@@ -152,7 +160,7 @@ def test_strip_geometry_agrees_with_the_weights(
     """Every weight has its place in k, which is whole steps of 16 per kernel row."""
     problem = convolution(channels, (40, 70), out_channels, kernel, stride=(1, stride))
     tile = next(cuda_strip._fitting(problem))
-    geometry = cuda_strip.Geometry.of(problem, tile)
+    geometry = cuda_strip_tile.Geometry.of(problem, tile)
     weight = np.random.default_rng().standard_normal((out_channels, channels, *kernel)).astype(np.float16)
     packed = cuda_strip.pack(cuda_shape.ConvShape.of(problem), tile.channels, DType.float16, weight)
     assert packed.shape[1:] == (geometry.padded_k // 8, tile.channels, 8)

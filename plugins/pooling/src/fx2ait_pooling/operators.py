@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fx2ait_core.sdk import (
     Attributes,
@@ -15,6 +16,7 @@ from fx2ait_core.sdk import (
     ReducesWindows,
     RowMajor,
     TensorType,
+    Trait,
     View,
     WindowReduction,
     tensor_type,
@@ -72,7 +74,7 @@ def _pooled(kind: str, source: TensorType, size: tuple[int, int]) -> tuple[Tenso
 class _Pool2d(Operator):
     """Windows of fixed size over input ``[N, C, H, W]``; result ``[N, C, OH, OW]``."""
 
-    traits = (Epilogue(), ChannelsLast((0,)))
+    traits: ClassVar[tuple[Trait, ...]] = (Epilogue(), ChannelsLast((0,)))
 
     @classmethod
     def infer(cls, operands: Sequence[TensorType], attributes: Pool2dAttributes) -> tuple[TensorType, ...]:
