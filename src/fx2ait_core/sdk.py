@@ -34,15 +34,27 @@ from .ir.operator import (
 )
 from .ir.pointwise import PointwiseProgram, PointwiseStep
 from .ir.positions import positions_read
-from .ir.traits import AffineChannels, ChannelsLast, Epilogue, Pointwise, RowMajor, Trait, View
+from .ir.traits import (
+    AbsorbsWindows,
+    AffineChannels,
+    ChannelsLast,
+    Epilogue,
+    Pointwise,
+    ReducesWindows,
+    RowMajor,
+    Trait,
+    View,
+)
 from .ir.types import TensorType, tensor_type
 from .ir.value import Constant, Input, Value
+from .ir.window import WindowReduction
 from .target.backend import Backend
 from .target.target import Target
 
 __all__ = [
     "CONTRACT_VERSION",
     "NO_ATTRIBUTES",
+    "AbsorbsWindows",
     "AffineChannels",
     "Attributes",
     "Backend",
@@ -75,6 +87,7 @@ __all__ = [
     "PointwiseStep",
     "Problem",
     "RecipeFolder",
+    "ReducesWindows",
     "RowMajor",
     "Shape",
     "Target",
@@ -83,6 +96,7 @@ __all__ = [
     "Trait",
     "Value",
     "View",
+    "WindowReduction",
     "broadcast",
     "c_expression",
     "c_type",

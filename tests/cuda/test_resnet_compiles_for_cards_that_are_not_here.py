@@ -32,7 +32,9 @@ def test_resnet18_compiles(arch: str, tmp_path: Path) -> None:
     launches = library.manifest["plan"]["buckets"][0]["launches"]
     kinds = [launch["description"].partition(":")[0] for launch in launches]
     assert kinds[0] == "conv.conv2d", "the first convolution reads the caller's tensor itself"
-    assert kinds.count("conv.conv2d") == 20 and len(kinds) == 23, "everything else is fused"
+    assert kinds.count("conv.conv2d") == 20 and len(kinds) == 22, "everything else is fused"
+    assert launches[0]["node"] == "conv1 + bn1 + relu + maxpool"
+    assert launches[0]["kernel"].startswith("conv2d_strip")
     saved = library.save(tmp_path / "resnet18.fx2ait")
     if not torch.cuda.is_available():
         with pytest.raises((EngineError, TargetError, fx2ait.Fx2aitError)):
@@ -52,7 +54,7 @@ def test_sources_are_the_same_byte_for_byte() -> None:
 def test_a_launch_per_line_is_named_after_its_node() -> None:
     tree = fx2ait.emit_only(torchvision.models.resnet18(), EXAMPLE, target="cuda", arch="sm_90a")
     text = tree.text("model.cu")
-    for node in ("conv1 + bn1 + relu", "layer3.0.downsample.0", "layer4.1.conv2", "fc"):
+    for node in ("conv1 + bn1 + relu + maxpool", "layer3.0.downsample.0", "layer4.1.conv2", "fc"):
         assert node in text
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fx2ait_conv.operators import Conv2d, Conv2dAttributes
 
-from fx2ait_core.sdk import DimRange, DType, PointwiseProgram, PointwiseStep, Problem, Target, tensor_type
+from fx2ait_core.sdk import (
+    DimRange,
+    DType,
+    PointwiseProgram,
+    PointwiseStep,
+    Problem,
+    Target,
+    WindowReduction,
+    tensor_type,
+)
 from fx2ait_core.testing.launchers import dynamic_dim
 from fx2ait_core.testing.problems import problem
 
@@ -41,6 +51,14 @@ BIAS_RESIDUAL_RELU = PointwiseProgram(
         PointwiseStep("relu", "fx::maximum({0}, 0.0f)", (4,)),
     ),
 )
+BIAS_RELU = PointwiseProgram(
+    2,
+    (
+        PointwiseStep("add", "({0} + {1})", (0, 1)),
+        PointwiseStep("relu", "fx::maximum({0}, 0.0f)", (2,)),
+    ),
+)
+IDENTITY = PointwiseProgram(1)
 MOST_IMAGES = 512
 
 
@@ -71,9 +89,13 @@ def convolution(
     result: DType | None = None,
     external: bool = False,
     arch: str = "sm_90a",
+    window: Callable[[tuple[int, int]], WindowReduction] | None = None,
+    residual: bool = True,
     **attributes: Any,
 ) -> Problem:
     """A convolution with bias, residual and ReLU over a dynamic batch, to be chosen for ``batch``.
+
+    ``window`` makes the reduction of a result of the given height and width.
 
     An external input has the type float32, as an engine's input does, whatever comes at run time.
     """
@@ -81,6 +103,8 @@ def convolution(
     source = tensor_type((dynamic_dim("batch"), channels, *size), DType.float32 if external else dtype)
     weight = tensor_type((out_channels, channels // geometry.groups, *kernel), dtype)
     inferred = Conv2d.infer([source, weight], geometry)[0]
+    operands = [tensor_type((1, out_channels, 1, 1), DType.float32), inferred.with_dtype(dtype)]
+    height, width = (int(dim) for dim in inferred.shape[2:])
     return problem(
         Conv2d,
         [source, weight],
@@ -88,9 +112,22 @@ def convolution(
         target=cuda_target(arch),
         constants={1},
         externals={0} if external else (),
-        epilogue=BIAS_RESIDUAL_RELU,
-        epilogue_operands=[tensor_type((1, out_channels, 1, 1), DType.float32), inferred.with_dtype(dtype)],
+        epilogue=BIAS_RESIDUAL_RELU if residual else BIAS_RELU,
+        epilogue_operands=operands if residual else operands[:1],
         result_dtype=result or dtype,
         symbols={"batch": DimRange(1, MOST_IMAGES)},
         sizes={"batch": batch},
+        window=window((height, width)) if window else None,
     )
+
+
+def max_window(
+    size: tuple[int, int],
+    kernel: tuple[int, int] = (3, 3),
+    stride: tuple[int, int] = (2, 2),
+    padding: tuple[int, int] = (1, 1),
+    finish: PointwiseProgram = IDENTITY,
+) -> WindowReduction:
+    """The reduction that max pooling of ``size`` is, without ceil mode."""
+    output = tuple((size[i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in range(2))
+    return WindowReduction("max", kernel, stride, padding, (1, 1), size, output, finish)

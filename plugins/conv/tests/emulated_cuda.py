@@ -14,11 +14,12 @@ import torch
 from cuda_problems import MOST_IMAGES
 
 import fx2ait_core
-from fx2ait_core.sdk import DType, Kernel, Problem, c_type, evaluate
+from fx2ait_core.sdk import DType, Kernel, PointwiseProgram, PointwiseStep, Problem, c_type, evaluate
 from fx2ait_core.testing.launchers import external_tensor
 
 EMULATION = Path(__file__).parent / "cuda_emulation"
 CORE = Path(fx2ait_core.__file__).parent
+HALVED_LESS_ONE = PointwiseProgram(1, (PointwiseStep("finish", "0.5f * {0} - 1.0f", (0,)),))
 REAL_HEADERS = ("check.h", "external.cuh", "vector.cuh")
 """Headers of the core's cuda target that are compiled as they are."""
 AVAILABLE = platform.machine() == "x86_64" and shutil.which("g++") is not None
@@ -68,7 +69,11 @@ class EmulatedKernel:
         )
 
     def __call__(
-        self, source: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor
+        self,
+        source: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        residual: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The result, NCHW in shape, channels-last in memory.
 
@@ -76,12 +81,15 @@ class EmulatedKernel:
         Raises AssertionError when the kernel writes past the end of the result.
         """
         dtype = getattr(torch, self.problem.result.dtype.value)
-        count = residual.numel()
+        n = source.shape[0]
+        c, h, w = (int(dim) for dim in self.problem.result.shape[1:])
+        count = n * c * h * w
         memory = torch.full((count + GUARD,), float("nan"), dtype=dtype)
         packed = self.source.packings[1](weight.numpy()).tobytes()
         padded = ctypes.create_string_buffer(packed, len(packed) + 16)
         aligned = torch.frombuffer(padded, dtype=torch.uint8)[: len(packed)].clone()
-        operands: list[Any] = [memory, source, aligned, bias, residual]
+        operands: list[Any] = [memory, source, aligned, bias]
+        operands += [residual] if residual is not None else []
         pointers = [tensor.data_ptr() for tensor in operands]
         if self.problem.operands[0].external:
             external = external_tensor(source.data_ptr(), _dtype(source), source.stride())
@@ -91,7 +99,6 @@ class EmulatedKernel:
             (ctypes.c_void_p * len(pointers))(*pointers), workspace, ctypes.c_int64(source.shape[0])
         )
         assert torch.isnan(memory[count:]).all(), "a write past the end of the result"
-        n, c, h, w = residual.shape
         return memory[:count].view(n, h, w, c).permute(0, 3, 1, 2)
 
 
@@ -100,8 +107,9 @@ def _dtype(tensor: torch.Tensor) -> DType:
 
 
 def reference(problem: Problem, tensors: Sequence[torch.Tensor], rounded: torch.dtype) -> torch.Tensor:
-    """The same convolution by PyTorch in float64, of operands rounded to ``rounded``."""
-    source, weight, bias, residual = tensors
+    """The same convolution by PyTorch in float64, of operands rounded to ``rounded``;
+    what ends a window, if anything, is ``HALVED_LESS_ONE``."""
+    source, weight, bias, *residual = tensors
     attributes: Any = problem.attributes
     top, bottom, left, right = attributes.padding
     padded = torch.nn.functional.pad(source.to(rounded).double(), (left, right, top, bottom))
@@ -114,4 +122,9 @@ def reference(problem: Problem, tensors: Sequence[torch.Tensor], rounded: torch.
         attributes.dilation,
         attributes.groups,
     )
-    return torch.relu(result + bias.view(1, -1, 1, 1) + residual)
+    result = torch.relu(sum(residual, result + bias.view(1, -1, 1, 1)))
+    window = problem.window
+    if window is None:
+        return result
+    largest = torch.nn.functional.max_pool2d(result, window.kernel, window.stride, window.padding)
+    return largest if window.finish.is_identity else 0.5 * largest - 1

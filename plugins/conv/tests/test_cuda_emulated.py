@@ -72,14 +72,16 @@ def check(
         for images in (batch, 1):
             given_source = random(images, int(channels), *(int(dim) for dim in size))
             given_source = source(given_source) if source else stored(given_source, dtype)
-            result_shape = images, *(int(dim) for dim in problem.result.shape[1:])
-            bias, residual = random(result_shape[1]), stored(random(*result_shape), dtype)
-            found = run(given_source, weight, bias, residual).double()
+            result_shape = images, *(int(dim) for dim in problem.computed.shape[1:])
+            extras = [random(result_shape[1])]
+            if len(problem.epilogue_operands) > 1:
+                extras.append(stored(random(*result_shape), dtype))
+            found = run(given_source, weight, *extras).double()
             # Depthwise weights stay in float32; the simt kernel computes in float32 throughout.
             exact = kernel.name in ("conv2d_simt", "conv2d_depthwise")
             expected = reference(
                 problem,
-                (given_source, weight, bias, residual),
+                (given_source, weight, *extras),
                 torch.float32 if exact else getattr(torch, dtype.value),
             )
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-6))

@@ -5,26 +5,39 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cuda_problems import convolution, cuda_target
-from fx2ait_conv import cuda_depthwise, cuda_gather, cuda_mma, cuda_shape, cuda_simt
+from cuda_problems import convolution, cuda_target, max_window
+from fx2ait_conv import (
+    cuda_depthwise,
+    cuda_gather,
+    cuda_mma,
+    cuda_shape,
+    cuda_simt,
+    cuda_strip,
+    cuda_strip_tile,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fx2ait_core
 from fx2ait_core.sdk import DType, Kernel, OperandSpec, Problem, evaluate, row_major, tensor_type
 
-(MMA,), (GATHER,), (DEPTHWISE,), (SIMT,) = (
-    module.KERNELS for module in (cuda_mma, cuda_gather, cuda_depthwise, cuda_simt)
+(MMA,), (GATHER,), (DEPTHWISE,), (SIMT,), (STRIP,) = (
+    module.KERNELS for module in (cuda_mma, cuda_gather, cuda_depthwise, cuda_simt, cuda_strip)
 )
 PADDED: dict[str, Any] = {"padding": (1, 1, 1, 1)}
 RESNET = convolution(64, (56, 56), 64, batch=256, **PADDED)
 STEM = convolution(3, (224, 224), 64, (7, 7), batch=256, external=True, stride=(2, 2), padding=(3, 3, 3, 3))
+POOLED = convolution(
+    3, (224, 224), 64, (7, 7), batch=256, external=True, stride=(2, 2), padding=(3, 3, 3, 3), residual=False,
+    window=max_window,
+)  # fmt: skip
 CORE = Path(fx2ait_core.__file__).parent
 NVCC = shutil.which("nvcc")
 
@@ -38,6 +51,8 @@ def declined(kernel: Kernel, problem: Problem) -> str:
 def test_what_is_served() -> None:
     for kernel in (MMA, GATHER, SIMT):
         assert kernel.supports(RESNET) is None
+    assert STRIP.supports(STEM) is None and STRIP.supports(POOLED) is None
+    assert [kernel for kernel in (MMA, GATHER, DEPTHWISE, SIMT, STRIP) if kernel.absorbs_windows] == [STRIP]
     assert GATHER.supports(STEM) is None and SIMT.supports(STEM) is None
     assert DEPTHWISE.supports(convolution(32, (9, 9), 64, groups=32)) is None
     grouped = convolution(128, (9, 9), 128, groups=32)
@@ -58,6 +73,12 @@ def test_what_is_served() -> None:
         ),
         (GATHER, convolution(3, (9, 9), 8, dtype=DType.float32, external=True), "not float32"),
         (GATHER, convolution(3, (400, 400), 8, (200, 200)), "more shared memory"),
+        (STRIP, RESNET, "64 input channels: it takes at most 8"),
+        (STRIP, convolution(8, (9, 9), 8, groups=2), "2 groups"),
+        (STRIP, convolution(3, (9, 9), 8, dtype=DType.float32, external=True), "not float32"),
+        (STRIP, convolution(8, (99, 400), 64, (99, 99)), "more registers or shared memory"),
+        (STRIP, replace(POOLED, window=replace(POOLED.window, dilation=(2, 2))), "reduces no windows"),
+        (STRIP, convolution(3, (99, 99), 64, window=partial(max_window, kernel=(2, 65))), "more registers"),
         (DEPTHWISE, RESNET, "64 input channels per group are not depthwise"),
         (DEPTHWISE, convolution(8, (99, 99), 8, (1, 65), groups=8), "too wide to unroll"),
         (DEPTHWISE, convolution(8, (9, 9), 8, groups=8, external=True), "reads no external input"),
@@ -101,6 +122,8 @@ def test_candidates_are_ranked_and_fit(arch: str, batch: int) -> None:
     problems = [
         (MMA, convolution(512, (7, 7), 512, batch=batch, arch=arch, **PADDED)),
         (GATHER, replace(STEM, target=cuda_target(arch), sizes=(("batch", batch),))),
+        (STRIP, replace(STEM, target=cuda_target(arch), sizes=(("batch", batch),))),
+        (STRIP, replace(POOLED, target=cuda_target(arch), sizes=(("batch", batch),))),
         (DEPTHWISE, convolution(96, (56, 56), 96, (7, 7), batch=batch, arch=arch, groups=96)),
         (SIMT, convolution(64, (56, 56), 64, batch=batch, arch=arch, dtype=DType.float32, **PADDED)),
     ]
@@ -109,6 +132,42 @@ def test_candidates_are_ranked_and_fit(arch: str, batch: int) -> None:
         assert estimates and estimates == sorted(estimates) and estimates[0] > 1
     for candidate in MMA.candidates(problems[0][1]):
         assert candidate.config.shared_bytes < problems[0][1].target["shared_memory_per_block"]
+
+
+@pytest.mark.parametrize(("arch", "wgmma"), [("sm_80", False), ("sm_90a", True)])
+def test_strips_are_as_long_as_the_batch_allows(arch: str, wgmma: bool) -> None:
+    chosen = {}
+    for batch in (1, 8, 32, 256):
+        sized = replace(POOLED, target=cuda_target(arch), sizes=(("batch", batch),))
+        chosen[batch] = STRIP.candidates(sized)[0]
+        assert all(c.config.wgmma <= wgmma for c in STRIP.candidates(sized))
+    strips = [candidate.config.strip for candidate in chosen.values()]
+    assert strips == sorted(strips) and strips[0] <= 2 and strips[-1] >= 28
+    assert chosen[256].config.wgmma == wgmma and chosen[256].config.steps == 2
+    assert chosen[1].estimate_us < 12 and (not wgmma or chosen[256].estimate_us < 300)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 8),
+    st.tuples(st.integers(1, 11), st.integers(1, 11)),
+    st.integers(1, 4),
+    st.integers(1, 70),
+)
+def test_strip_geometry_agrees_with_the_weights(
+    channels: int, kernel: tuple[int, int], stride: int, out_channels: int
+) -> None:
+    """Every weight has its place in k, which is whole steps of 16 per kernel row."""
+    problem = convolution(channels, (40, 70), out_channels, kernel, stride=(1, stride))
+    tile = next(cuda_strip._fitting(problem))
+    geometry = cuda_strip_tile.Geometry.of(problem, tile)
+    weight = np.random.default_rng().standard_normal((out_channels, channels, *kernel)).astype(np.float16)
+    packed = cuda_strip.pack(cuda_shape.ConvShape.of(problem), tile.channels, DType.float16, weight)
+    assert packed.shape[1:] == (geometry.padded_k // 8, tile.channels, 8)
+    rows = packed.transpose(0, 2, 1, 3).reshape(-1, kernel[0], 16 * geometry.row_steps)
+    real = rows[:out_channels, :, : kernel[1] * geometry.pixel].reshape(out_channels, *kernel, geometry.pixel)
+    assert np.array_equal(real[..., :channels].transpose(0, 3, 1, 2), weight)
+    assert np.count_nonzero(packed) == np.count_nonzero(weight)
 
 
 def test_small_batches_split_the_sum() -> None:
@@ -173,10 +232,16 @@ def test_stem_pairs_begin_with_a_zero() -> None:
         (MMA, convolution(512, (7, 7), 512, batch=1, dtype=DType.bfloat16, **PADDED)),
         (GATHER, STEM),
         (GATHER, convolution(37, (14, 14), 50, result=DType.float32, **PADDED)),
+        (STRIP, POOLED),
+        (STRIP, convolution(3, (224, 224), 64, external=True, **PADDED)),
+        (
+            STRIP,
+            convolution(7, (30, 30), 31, (11, 11), dtype=DType.bfloat16, stride=(3, 3), window=max_window),
+        ),
         (DEPTHWISE, convolution(96, (56, 56), 96, (7, 7), groups=96)),
         (SIMT, convolution(3, (56, 56), 64, external=True, dtype=DType.float32, **PADDED)),
     ],
-    ids=["mma", "mma_split", "stem", "gather", "depthwise", "simt"],
+    ids=["mma", "mma_split", "stem", "gather", "strip_pooled", "strip", "strip_odd", "depthwise", "simt"],
 )
 def test_sources_compile_without_warnings(
     kernel: Kernel, problem: Problem, arch: str, tmp_path: Path

@@ -6,6 +6,7 @@ import pytest
 from fx2ait_pooling.operators import (
     AdaptiveAvgPool2d,
     AdaptivePoolAttributes,
+    AvgPool2d,
     DropSpatial,
     MaxPool2d,
     Mean,
@@ -13,7 +14,7 @@ from fx2ait_pooling.operators import (
     Pool2dAttributes,
 )
 
-from fx2ait_core.sdk import NO_ATTRIBUTES, IRError, channels_last, row_major
+from fx2ait_core.sdk import NO_ATTRIBUTES, IRError, ReducesWindows, WindowReduction, channels_last, row_major
 from fx2ait_core.testing.calls import float32
 from fx2ait_core.testing.conformance import check_plugin
 
@@ -23,6 +24,13 @@ IMAGE = float32(1, 3, 8, 8)
 
 def test_conformance() -> None:
     check_plugin("pooling")
+
+
+def test_a_maximum_is_a_window_that_others_may_absorb() -> None:
+    window = MaxPool2d.window_of([IMAGE], POOL)
+    assert window == WindowReduction("max", (3, 3), (2, 2), (1, 1), (1, 1), (8, 8), (4, 4))
+    assert MaxPool2d.trait(ReducesWindows) is not None
+    assert AvgPool2d.trait(ReducesWindows) is None and AdaptiveAvgPool2d.trait(ReducesWindows) is None
 
 
 @pytest.mark.parametrize(

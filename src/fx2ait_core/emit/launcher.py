@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..extend.problem import OperandSpec, Problem
+from ..ir.pointwise import PointwiseProgram
 from ..ir.types import TensorType
 
 
@@ -63,14 +64,15 @@ _DESCRIPTION = {"scalar": "one element", "channel": "one per channel", "element"
 def epilogue_struct(problem: Problem) -> str:
     """``struct Epilogue``: loads the epilogue's operands and applies the program to V elements.
 
-    ``load<V>(offset, channel)`` takes the linear offset of the first element in the result and
-    its channel, and keeps elements as they are in memory, so that loading early costs no more
-    registers than it must; ``apply<V>(x, operands)`` computes in float32 in place. Vectors run along the
-    dimension that is fastest in memory, which must be the channel for V > 1.
+    ``load<V>(offset, channel)`` takes the linear offset of the first element in what the operator
+    computes (the result, unless a window reduces it) and its channel, and keeps elements as they are
+    in memory, so that loading early costs no more registers than it must; ``apply<V>(x, operands)``
+    computes in float32 in place. Vectors run along the dimension that is fastest in memory, which
+    must be the channel for V > 1.
     """
     device = problem.target["device_function"]
     unroll = problem.target["unroll"]
-    accesses = [epilogue_access(operand, problem.result) for operand in problem.epilogue_operands]
+    accesses = [epilogue_access(operand, problem.computed) for operand in problem.epilogue_operands]
     names = [f"e{index}" for index in range(len(accesses))]
     lines = [f"/// {problem.epilogue}, x0 being the accumulator.", "struct Epilogue {"]
     for name, access, operand in zip(names, accesses, problem.epilogue_operands, strict=True):
@@ -105,3 +107,18 @@ def epilogue_struct(problem: Problem) -> str:
 def epilogue_initializer(problem: Problem) -> str:
     """``Epilogue{e0, e1}``: the epilogue made from the launcher's parameters."""
     return "Epilogue{" + ", ".join(f"e{i}" for i in range(len(problem.epilogue_operands))) + "}"
+
+
+def finish_struct(problem: Problem) -> str:
+    """``struct Finish``: ``apply<V>(x)`` evaluates on V reduced elements, in float32 and in place,
+    what follows the window of the problem. Without a window, and by the ``identity`` flag, nothing does."""
+    program = problem.window.finish if problem.window is not None else PointwiseProgram(1)
+    statements, result = program.statements(["x[i]"])
+    lines = [f"/// {program}, x0 being the reduced element." if statements else "/// Nothing follows."]
+    lines += ["struct Finish {", f"  static constexpr bool identity = {str(program.is_identity).lower()};"]
+    lines += ["", "  template <int V>"]
+    lines += [f"  static {problem.target['device_function']} void apply([[maybe_unused]] float (&x)[V]) {{"]
+    if statements:
+        lines += [problem.target["unroll"], "    for (int i = 0; i < V; ++i) {"]
+        lines += [*(f"      {statement}" for statement in statements), f"      x[i] = {result};", "    }"]
+    return "\n".join([*lines, "  }", "};"])

@@ -49,8 +49,9 @@ class Templates:
         """Render a kernel's source.
 
         Beside ``variables`` the template sees ``name``, ``problem``, ``signature`` (the launcher's
-        declaration), ``epilogue`` (``struct Epilogue``), ``make_epilogue`` (``Epilogue{e0, …}``) and
-        ``result_type`` (C++ element type of the result).
+        declaration), ``epilogue`` (``struct Epilogue``), ``make_epilogue`` (``Epilogue{e0, …}``),
+        ``finish`` (``struct Finish``, for kernels that absorb windows) and ``result_type`` (C++ element
+        type of the result).
         """
         return self.render(
             template,
@@ -59,6 +60,7 @@ class Templates:
             signature=launcher.signature(name, problem),
             epilogue=launcher.epilogue_struct(problem),
             make_epilogue=launcher.epilogue_initializer(problem),
+            finish=launcher.finish_struct(problem),
             result_type=launcher.c_type(problem.result, problem),
             **variables,
         )

@@ -100,6 +100,8 @@ class Kernel:
     :param label: the readable part of the function's name, e.g. ``conv2d_3x3_64x56x56``.
     :param emit: ``emit(name, problem, config)`` writes the source; the launcher is called ``name``.
     :param external_operands: operand positions that may be external (see :class:`OperandSpec`).
+    :param absorbs_windows: whether ``supports`` may be asked about a problem with a window; without
+        it the kernel never meets one.
     :param revision: raise it when the generated code changes for reasons that its text does
         not show, so that tuned choices are measured again.
     """
@@ -112,6 +114,7 @@ class Kernel:
     label: Callable[[Problem, Any], str]
     supports: Callable[[Problem], Decline | None] = lambda problem: None
     external_operands: frozenset[int] = frozenset()
+    absorbs_windows: bool = False
     revision: int = 1
 
 

@@ -12,6 +12,7 @@ from ..ir.dims import Dim, DimRange, Shape, evaluate
 from ..ir.operator import Attributes
 from ..ir.pointwise import PointwiseProgram
 from ..ir.types import TensorType
+from ..ir.window import WindowReduction
 from ..target.target import Target
 
 
@@ -40,7 +41,8 @@ class Problem:
     """An operator on a target. Equal problems are served by the same kernel source.
 
     ``sizes`` binds each dynamic symbol to the size that the kernel is chosen for; generated
-    code must be right for every size in ``symbols`` all the same.
+    code must be right for every size in ``symbols`` all the same. ``window``, if any, is applied to
+    what the operator computes, after the epilogue; then ``results`` holds what it reduces to.
     """
 
     kind: str
@@ -52,10 +54,16 @@ class Problem:
     target: Target
     symbols: tuple[tuple[str, DimRange], ...] = ()
     sizes: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    window: WindowReduction | None = None
 
     @property
     def result(self) -> TensorType:
         return self.results[0]
+
+    @property
+    def computed(self) -> TensorType:
+        """The type of what the operator itself computes: the result's, or what the window reduces."""
+        return self.result if self.window is None else self.window.source(self.result)
 
     @property
     def bindings(self) -> Mapping[str, int]:
@@ -75,7 +83,7 @@ class Problem:
     @property
     def identity(self) -> str:
         """Everything that the generated code depends on, as text; sizes are not part of it."""
-        parts: list[Any] = [self.kind, self.attributes, *self.operands, self.epilogue]
+        parts: list[Any] = [self.kind, self.attributes, *self.operands, self.epilogue, self.window]
         parts += [*self.epilogue_operands, *self.results, self.target.name, self.target.arch]
         return "; ".join(map(repr, parts))
 

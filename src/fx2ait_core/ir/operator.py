@@ -12,6 +12,7 @@ from .pointwise import PointwiseProgram
 from .traits import Pointwise, Trait
 from .types import TensorType, tensor_type
 from .value import Value
+from .window import WindowReduction
 
 T = TypeVar("T", bound=Trait)
 
@@ -70,6 +71,7 @@ class Operator:
         self.attributes = attributes
         self.epilogue: PointwiseProgram | None = None
         self.epilogue_operands: list[Value] = []
+        self.window: WindowReduction | None = None
         self.origin = origin or Origin()
         types = self.infer([operand.type for operand in operands], attributes)
         self.results = [
@@ -105,6 +107,12 @@ class Operator:
     ) -> tuple[Dim, ...]:
         """How many elements of each operand must be read at least once; by default all."""
         return tuple(operand.element_count for operand in operands)
+
+    @classmethod
+    def window_of(cls, operands: Sequence[TensorType], attributes: Any) -> WindowReduction | None:
+        """For an operator with ``ReducesWindows``: the reduction it computes, or None where it is no
+        plain one."""
+        raise NotImplementedError
 
     @classmethod
     def trait(cls, kind: type[T]) -> T | None:

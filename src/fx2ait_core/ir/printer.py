@@ -37,4 +37,6 @@ def _operator(operator: Operator) -> str:
     if operator.epilogue is not None:
         extra = "".join(f" {_reference(value)}" for value in operator.epilogue_operands)
         text += f" epilogue [{operator.epilogue}]{extra}"
+    if operator.window is not None:
+        text += f" window [{operator.window}]"
     return text + (f"  # {operator.origin}" if str(operator.origin) else "")

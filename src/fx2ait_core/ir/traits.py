@@ -25,6 +25,20 @@ class Epilogue(Trait):
 
 
 @dataclass(frozen=True)
+class ReducesWindows(Trait):
+    """Each result element reduces a window of operand 0, as ``Operator.window_of`` describes."""
+
+
+@dataclass(frozen=True)
+class AbsorbsWindows(Trait):
+    """Kernels of this operator may reduce windows of its result, after the epilogue, before storing it.
+
+    Which kernels do, and for which problems, their records say (``Kernel.absorbs_windows`` and
+    ``Kernel.supports``); only what one of them takes is absorbed.
+    """
+
+
+@dataclass(frozen=True)
 class AffineChannels(Trait):
     """Scaling and shifting result channel ``c`` equals scaling slice ``c`` of the weight
     and shifting the bias.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ..errors import IRError
 from .graph import Graph
-from .traits import Epilogue
+from .operator import Operator
+from .traits import AbsorbsWindows, Epilogue
 from .value import Constant, Input, Value
 
 
 def verify(graph: Graph, stage: str = "") -> None:
-    """Raise :class:`IRError` that lists every broken rule: order, producers, symbols, epilogues, outputs."""
+    """Raise :class:`IRError` that lists every broken rule: order, producers, symbols, epilogues,
+    windows, outputs."""
     faults: list[str] = []
     available: set[Value] = set(graph.inputs)
     names: dict[str, Value] = {}
@@ -28,6 +30,8 @@ def verify(graph: Graph, stage: str = "") -> None:
             faults.append(f"{operator.name}: its epilogue reads {count - 1} operands")
         if operator.epilogue is not None and operator.trait(Epilogue) is None:
             faults.append(f"{operator.name}: {operator.kind} has no epilogue")
+        if operator.window is not None:
+            faults += _window_faults(operator)
     for value in graph.values():
         free = {s.name for dim in value.type.shape if not isinstance(dim, int) for s in dim.free_symbols}
         if unknown := sorted(free - set(graph.symbols)):
@@ -38,3 +42,18 @@ def verify(graph: Graph, stage: str = "") -> None:
     if faults:
         after = f" after {stage}" if stage else ""
         raise IRError(f"the graph of {graph.name}{after} is broken:\n  " + "\n  ".join(faults))
+
+
+def _window_faults(operator: Operator) -> list[str]:
+    if operator.trait(AbsorbsWindows) is None:
+        return [f"{operator.name}: {operator.kind} absorbs no windows"]
+    assert operator.window is not None
+    (computed,) = operator.infer([operand.type for operand in operator.operands], operator.attributes)
+    faults = []
+    if computed.shape[2:] != operator.window.input_size:
+        faults.append(f"{operator.name}: its window reduces {operator.window.input_size}, not {computed}")
+    if operator.window.reduced(computed.shape) != operator.result.type.shape:
+        faults.append(f"{operator.name}: its window does not reduce to {operator.result.type}")
+    if operator.window.finish.input_count != 1:
+        faults.append(f"{operator.name}: its window ends in a program with operands")
+    return faults

@@ -13,6 +13,7 @@ from .dead_code import remove_dead_code
 from .layout import assign_layouts, finish_outputs
 from .pointwise import bias_to_epilogue, form_programs, fuse_pointwise
 from .precision import assign_precision
+from .windows import absorb_windows
 
 CORE_PASSES: tuple[Pass, ...] = (
     Pass("remove_dead_code", remove_dead_code),
@@ -21,7 +22,8 @@ CORE_PASSES: tuple[Pass, ...] = (
     Pass("fuse_pointwise", fuse_pointwise, after=("bias_to_epilogue",)),
     Pass("assign_precision", assign_precision, after=("fuse_pointwise",)),
     Pass("assign_layouts", assign_layouts, after=("assign_precision",)),
-    Pass("finish_outputs", finish_outputs, after=("assign_layouts",)),
+    Pass("absorb_windows", absorb_windows, after=("assign_layouts",)),
+    Pass("finish_outputs", finish_outputs, after=("absorb_windows",)),
 )
 
 

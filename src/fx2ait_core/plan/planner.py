@@ -277,4 +277,5 @@ def _bucket(
 
 def _describe(operator: Operator) -> str:
     types = ", ".join(str(value.type) for value in operator.operands)
-    return f"{operator.kind}: {types} -> {operator.result.type}"
+    window = f" by {operator.window}" if operator.window is not None else ""
+    return f"{operator.kind}: {types} -> {operator.result.type}{window}"

@@ -34,6 +34,7 @@ def problem_of(operator: Operator, graph: Graph, target: Target, sizes: Mapping[
         target=target,
         symbols=tuple(sorted(graph.symbols.items())),
         sizes=tuple(sorted(sizes.items())),
+        window=operator.window,
     )
 
 
@@ -66,6 +67,8 @@ def _declines(kernel: Kernel, problem: Problem) -> Decline | None:
             return Decline(
                 f"operand {operand.name} is an input of the engine: its layout is known at run time only"
             )
+    if problem.window is not None and not kernel.absorbs_windows:
+        return Decline("it reduces no windows")
     try:
         return kernel.supports(problem)
     except Decline as raised:

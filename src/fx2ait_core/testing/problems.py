@@ -11,7 +11,8 @@ from ..ir.layouts import channels_last, row_major
 from ..ir.operator import NO_ATTRIBUTES, Attributes, Operator
 from ..ir.pointwise import PointwiseProgram, PointwiseStep
 from ..ir.traits import ChannelsLast
-from ..ir.types import TensorType
+from ..ir.types import TensorType, tensor_type
+from ..ir.window import WindowReduction
 from ..target.target import Target
 
 
@@ -28,6 +29,7 @@ def problem(
     result_dtype: DType | None = None,
     symbols: Mapping[str, DimRange] | None = None,
     sizes: Mapping[str, int] | None = None,
+    window: WindowReduction | None = None,
 ) -> Problem:
     """What a kernel of ``operator`` would be asked, with the layouts that its traits ask for.
 
@@ -38,6 +40,7 @@ def problem(
     :param epilogue: default: the sum of result and ``epilogue_operands``.
     :param epilogue_operands: one of the result's shape takes the result's layout.
     :param result_dtype: where it differs from the first operand's.
+    :param window: what reduces the operator's own result.
     :param sizes: the sizes to choose for, by symbol (default: the largest).
 
     Raises :class:`~fx2ait_core.errors.IRError` when the operands do not fit the operator.
@@ -63,6 +66,8 @@ def problem(
         type.with_layout(results[0].layout) if type.shape == results[0].shape else type
         for type in epilogue_operands
     ]
+    if window is not None:
+        results = tuple(tensor_type(window.reduced(r.shape), r.dtype, r.layout) for r in results)
     symbols = symbols or {}
     chosen = {name: bounds.max for name, bounds in symbols.items()} | dict(sizes or {})
     return Problem(
@@ -78,6 +83,7 @@ def problem(
         target=target,
         symbols=tuple(sorted(symbols.items())),
         sizes=tuple(sorted(chosen.items())),
+        window=window,
     )
 
 

@@ -62,7 +62,8 @@ class ConvShape:
         if isinstance(attributes, Conv2dSumAttributes):
             parts = [attributes.first, attributes.second]
         return tuple(
-            cls.between(types[2 * i], types[2 * i + 1], problem.result, part) for i, part in enumerate(parts)
+            cls.between(types[2 * i], types[2 * i + 1], problem.computed, part)
+            for i, part in enumerate(parts)
         )
 
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fx2ait_core.sdk import (
+    AbsorbsWindows,
     AffineChannels,
     Attributes,
     ChannelsLast,
@@ -46,7 +47,7 @@ class Conv2d(Operator):
 
     kind = "conv.conv2d"
     operand_names = ("input", "weight", "bias")
-    traits = (AffineChannels(), Epilogue(), ChannelsLast((0,)))
+    traits = (AffineChannels(), Epilogue(), ChannelsLast((0,)), AbsorbsWindows())
     attributes: Conv2dAttributes
 
     @classmethod

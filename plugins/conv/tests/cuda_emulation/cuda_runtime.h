@@ -3,6 +3,7 @@
 // bounds of shared memory can be tested without a GPU.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,9 @@
 #define __shared__ static
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
+
+using std::max;
+using std::min;
 
 struct uint2 {
   unsigned x, y;
@@ -51,7 +55,10 @@ cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int) {
 }
 
 inline float4 __ldcg(const float4* address) { return *address; }
-inline void __stcg(float4* address, float4 value) { *address = value; }
+template <class T>
+void __stcg(T* address, T value) {
+  *address = value;
+}
 inline void __threadfence() {}
 inline unsigned atomicAdd(unsigned* address, unsigned value) {
   const unsigned old = *address;
@@ -72,6 +79,7 @@ constexpr int most_threads = 1024, stack_bytes = 128 * 1024;
 struct Copy {
   unsigned char* target;
   const void* source;
+  size_t bytes;
   bool valid;
 };
 
@@ -189,6 +197,15 @@ void launch(Kernel kernel, dim3 grid, int threads, int shared_bytes, const Argum
 
 inline void __syncthreads() {
   emulation::meet(emulation::arrived, emulation::generation, emulation::thread_count, [] {});
+}
+inline int __syncthreads_or(int predicate) {
+  static int collected, answer;
+  collected |= predicate != 0;
+  emulation::meet(emulation::arrived, emulation::generation, emulation::thread_count, [] {
+    answer = collected;
+    collected = 0;
+  });
+  return answer;
 }
 inline void __syncwarp() {
   emulation::together([](emulation::Warp&) {});

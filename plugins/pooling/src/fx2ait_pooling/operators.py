@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fx2ait_core.sdk import (
     Attributes,
@@ -13,9 +14,12 @@ from fx2ait_core.sdk import (
     IRError,
     Layout,
     Operator,
+    ReducesWindows,
     RowMajor,
     TensorType,
+    Trait,
     View,
+    WindowReduction,
     positions_read,
     tensor_type,
 )
@@ -72,7 +76,7 @@ def _pooled(kind: str, source: TensorType, size: tuple[int, int]) -> tuple[Tenso
 class _Pool2d(Operator):
     """Windows of fixed size over input ``[N, C, H, W]``; result ``[N, C, OH, OW]``."""
 
-    traits = (Epilogue(), ChannelsLast((0,)))
+    traits: ClassVar[tuple[Trait, ...]] = (Epilogue(), ChannelsLast((0,)))
 
     @classmethod
     def infer(cls, operands: Sequence[TensorType], attributes: Pool2dAttributes) -> tuple[TensorType, ...]:
@@ -126,6 +130,20 @@ class MaxPool2d(_Pool2d):
     """The largest element of each window; padding never wins, NaN does."""
 
     kind = "pooling.max_pool2d"
+    traits = (Epilogue(), ChannelsLast((0,)), ReducesWindows())
+
+    @classmethod
+    def window_of(cls, operands: Sequence[TensorType], attributes: Pool2dAttributes) -> WindowReduction:
+        _, _, height, width = operands[0].shape
+        return WindowReduction(
+            "max",
+            attributes.kernel,
+            attributes.stride,
+            attributes.padding,
+            attributes.dilation,
+            (int(height), int(width)),
+            attributes.output_size,
+        )
 
 
 class AvgPool2d(_Pool2d):

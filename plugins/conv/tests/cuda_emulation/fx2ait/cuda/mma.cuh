@@ -32,7 +32,12 @@ inline uint32_t load_shared_16(uint32_t address) {
 
 inline void copy_async_16(uint32_t shared, const void* global, bool valid) {
   if (reinterpret_cast<uintptr_t>(global) % 16 != 0) emulation::fail("a misaligned asynchronous copy");
-  emulation::fibers[emulation::current].groups.back().push_back({shared_at(shared, 16), global, valid});
+  emulation::fibers[emulation::current].groups.back().push_back({shared_at(shared, 16), global, 16, valid});
+}
+
+inline void copy_async_8(uint32_t shared, const void* global, bool valid) {
+  if (reinterpret_cast<uintptr_t>(global) % 8 != 0) emulation::fail("a misaligned asynchronous copy");
+  emulation::fibers[emulation::current].groups.back().push_back({shared_at(shared, 8), global, 8, valid});
 }
 
 inline void copy_async_commit() { emulation::fibers[emulation::current].groups.emplace_back(); }
@@ -43,9 +48,9 @@ void copy_async_wait() {
   while (groups.size() > Pending + 1) {
     for (const emulation::Copy& copy : groups.front()) {
       if (copy.valid) {
-        std::memcpy(copy.target, copy.source, 16);
+        std::memcpy(copy.target, copy.source, copy.bytes);
       } else {
-        std::memset(copy.target, 0, 16);
+        std::memset(copy.target, 0, copy.bytes);
       }
     }
     groups.erase(groups.begin());

@@ -34,6 +34,18 @@ __device__ __forceinline__ uint64_t wgmma_rows(uint32_t address, int group_bytes
 /// Describes consecutive rows of 64 two-byte elements (128 bytes) in the 128-byte swizzle.
 __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address) { return wgmma_rows<128>(address, 1024); }
 
+/// Describes rows without swizzle: 8 rows of 16 bytes lie one after the other, `lead` bytes behind them
+/// the next 8 elements of the same rows, `stride` bytes behind them the next 8 rows. Parts may overlap.
+/// All are multiples of 16; adding 1 moves a descriptor on by 16 bytes.
+__device__ __forceinline__ uint64_t wgmma_plain_descriptor(uint32_t address, uint32_t lead, uint32_t stride) {
+  return ((address & 0x3ffffu) >> 4) | static_cast<uint64_t>(lead >> 4) << 16 | static_cast<uint64_t>(stride >> 4) << 32;
+}
+
+/// Shows what this thread wrote to shared memory to the tensor cores, once the block has met.
+__device__ __forceinline__ void fence_shared_for_wgmma() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 /// Orders earlier accesses to the accumulators' registers before the products that follow.
 __device__ __forceinline__ void wgmma_fence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
