@@ -61,6 +61,20 @@ class Convolutions(nn.Module):
         return self.few(torch.relu(self.odd(torch.relu(self.grouped(x)))))
 
 
+class Stem(nn.Module):
+    """Few channels, pooled in the same launch where a kernel can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        )
+        self.odd = nn.Sequential(nn.Conv2d(3, 24, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(2))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.stem(image), self.odd(image)
+
+
 class Pools(nn.Module):
     """Every pooling operator, joined."""
 
@@ -109,6 +123,7 @@ SUBJECTS = {
     f"{model.__name__.lower()}_{precision}": Subject(model, shape, precision, batches)
     for model, shape, batches in (
         (Convolutions, (3, 45, 61), BATCHES),
+        (Stem, (3, 67, 93), BATCHES),
         (Pools, (24, 17, 15), BATCHES),
         (Linears, (256,), (1, 200)),
         (SquareProduct, (72,), (40,)),
