@@ -16,8 +16,8 @@ EXAMPLE = torch.zeros(2, 3, 224, 224)
 
 @pytest.mark.slow
 @pytest.mark.nvcc
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
-def test_resnet18_compiles(arch: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arch", "sums"), [("sm_80", 0), ("sm_90a", 3)])
+def test_resnet18_compiles(arch: str, sums: int, tmp_path: Path) -> None:
     library = fx2ait.compile(
         torchvision.models.resnet18(),
         EXAMPLE,
@@ -32,7 +32,9 @@ def test_resnet18_compiles(arch: str, tmp_path: Path) -> None:
     launches = library.manifest["plan"]["buckets"][0]["launches"]
     kinds = [launch["description"].partition(":")[0] for launch in launches]
     assert kinds[0] == "conv.conv2d", "the first convolution reads the caller's tensor itself"
-    assert kinds.count("conv.conv2d") == 20 and len(kinds) == 22, "everything else is fused"
+    assert kinds.count("conv.conv2d_sum") == sums, "projected shortcuts are computed inside their siblings"
+    assert kinds.count("conv.conv2d") == 20 - 2 * sums, "everything else is fused"
+    assert len(kinds) == 22 - sums
     assert launches[0]["node"] == "conv1 + bn1 + relu + maxpool"
     assert launches[0]["kernel"].startswith("conv2d_strip")
     saved = library.save(tmp_path / "resnet18.fx2ait")
