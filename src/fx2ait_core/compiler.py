@@ -113,7 +113,10 @@ def compile(
 
     memo = CompilationMemo(CompileCache.open(settings.cache_dir))
     identity = Recipe.of(machine.backend, machine.target, settings).identity
-    options = (machine.precision.value, measured, tuple(tune_batches), settings.keep_sources)
+    options = (
+        machine.precision.value, measured, tuple(tune_batches), settings.keep_sources,
+        tuple(sorted(settings.disabled_kernels)),
+    )  # fmt: skip
     key = compilation_key(captured, machine.target, identity, machine.plugins.packages, options)
     if dump_ir is None and not settings.keep_sources and (known := memo.find(key)):
         return _loaded(known.library, known.manifest, None, runs_here, settings, progress)

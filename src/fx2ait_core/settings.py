@@ -35,6 +35,8 @@ class Settings:
         (``FX2AIT_CACHE_DIR``).
     :param disabled_plugins: names of plugins that are not loaded (``FX2AIT_DISABLE_PLUGINS``,
         separated by commas).
+    :param disabled_kernels: names of kernel families that are never chosen (``FX2AIT_DISABLE_KERNELS``,
+        separated by commas).
     :param jobs: compilers that run at the same time (``FX2AIT_JOBS``).
     :param threads: threads of a cpu engine (``FX2AIT_THREADS``).
     :param cuda_home: folder of a CUDA toolkit, searched before ``PATH`` (``CUDA_HOME``).
@@ -48,6 +50,7 @@ class Settings:
 
     cache_dir: Path = field(default_factory=default_cache_dir)
     disabled_plugins: tuple[str, ...] = ()
+    disabled_kernels: tuple[str, ...] = ()
     jobs: int = field(default_factory=usable_processors)
     threads: int = field(default_factory=usable_processors)
     cuda_home: Path | None = None
@@ -124,6 +127,7 @@ def _flag(variable: str, text: str) -> bool:
 _VARIABLES: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "FX2AIT_CACHE_DIR": ("cache_dir", _folder),
     "FX2AIT_DISABLE_PLUGINS": ("disabled_plugins", _names),
+    "FX2AIT_DISABLE_KERNELS": ("disabled_kernels", _names),
     "FX2AIT_JOBS": ("jobs", _count),
     "FX2AIT_THREADS": ("threads", _count),
     "CUDA_HOME": ("cuda_home", _existing_folder),

@@ -183,6 +183,16 @@ def test_blocked_by_entry_or_distribution(site: Site, name: str) -> None:
     assert row(plugins, "other").status == "ok"
 
 
+def test_a_disabled_kernel_is_left_out_and_a_misspelled_one_is_told() -> None:
+    kernels = load_plugins(Settings()).registry.kernels("conv.conv2d", "cuda")
+    without = load_plugins(Settings(disabled_kernels=("conv2d_halo",))).registry.kernels(
+        "conv.conv2d", "cuda"
+    )
+    assert [c.value.name for c in kernels if c not in without] == ["conv2d_halo"]
+    with pytest.raises(PluginError, match="did you mean 'conv2d_halo'"):
+        load_plugins(Settings(disabled_kernels=("conv2d_hallo",)))
+
+
 def test_two_distributions_of_one_entry_name_are_both_named(site: Site) -> None:
     site.install("first-dist", good("a.op", "aten.a.default"), entry="same")
     site.install("second-dist", good("b.op", "aten.b.default"), entry="same", version="2.0")

@@ -12,7 +12,7 @@ def test_defaults_need_no_variable():
     settings = Settings.from_environment({})
     assert settings.jobs == settings.threads == usable_processors() >= 1
     assert settings.tune and not settings.keep_sources
-    assert settings.disabled_plugins == ()
+    assert settings.disabled_plugins == settings.disabled_kernels == ()
     assert settings.cache_dir.name == "fx2ait"
 
 

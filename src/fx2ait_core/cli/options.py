@@ -30,6 +30,12 @@ class MachineOptions:
             "--no-plugin", metavar="NAME", help="Leave out a plugin; repeatable.", rich_help_panel=_MACHINE
         ),
     ] = None
+    no_kernel: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--no-kernel", metavar="NAME", help="Never choose a kernel; repeatable.", rich_help_panel=_MACHINE
+        ),
+    ] = None
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="Threads of a cpu engine.", rich_help_panel=_MACHINE),
@@ -45,7 +51,8 @@ class MachineOptions:
         """The environment's settings with these options on top."""
         settings = Settings.from_environment(cache_dir=self.cache_dir, threads=self.threads)
         blocked = dict.fromkeys([*settings.disabled_plugins, *(self.no_plugin or ())])
-        return replace(settings, disabled_plugins=tuple(blocked))
+        kernels = dict.fromkeys([*settings.disabled_kernels, *(self.no_kernel or ())])
+        return replace(settings, disabled_plugins=tuple(blocked), disabled_kernels=tuple(kernels))
 
 
 @dataclass(frozen=True)

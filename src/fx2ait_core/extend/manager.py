@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -45,10 +46,13 @@ def load_plugins(
 ) -> PluginSet:
     """All plugins, each loaded in isolation.
 
-    :param settings: ``disabled_plugins`` names entry points or distributions to leave out.
+    :param settings: ``disabled_plugins`` names entry points or distributions to leave out,
+        ``disabled_kernels`` kernels.
     :param builtin: modules or objects with hooks that the core itself brings; a fault in one of
         these is a bug and raises.
     :param path: folders to search for distributions in place of ``sys.path``.
+
+    Raises :class:`~fx2ait_core.errors.PluginError` for a disabled kernel that no plugin brings.
     """
     contributions: dict[str, list[Contribution[Any]]] = defaultdict(list)
     for module in builtin:
@@ -66,8 +70,20 @@ def load_plugins(
             rows.append(replace(row, status="conflict", cause=_same_entry(plugin, claims)))
         else:
             rows.append(_loaded_row(row, plugin, contributions))
+    _leave_out_kernels(contributions, settings.disabled_kernels)
     registry = Registry(contributions)
     return PluginSet(tuple(_with_conflicts(rows, registry)), registry)
+
+
+def _leave_out_kernels(contributions: dict[str, list[Contribution[Any]]], disabled: Sequence[str]) -> None:
+    brought = contributions["kernels"]
+    names = sorted({contribution.value.name for contribution in brought})
+    for name in disabled:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            mend = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+            raise PluginError(f"disabled_kernels: no plugin brings a kernel {name!r}; {mend}")
+    contributions["kernels"] = [c for c in brought if c.value.name not in disabled]
 
 
 def _is_blocked(plugin: FoundPlugin, settings: Settings) -> bool:

@@ -58,6 +58,8 @@ def _is_taken(first: Operator, second: Operator, context: PassContext) -> bool:
     """Whether this target has a kernel for the merged operator."""
     from .cuda_sum import serves  # noqa: PLC0415  (kernels are large, and only a compilation needs them)
 
+    if not context.registry.kernels(Conv2dSum.kind, context.target.name):
+        return False
     return serves(first, second, context.target, context.precision) is None
 
 

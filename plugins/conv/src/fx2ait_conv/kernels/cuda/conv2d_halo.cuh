@@ -181,6 +181,7 @@ __device__ __forceinline__ void consume_halos(
       const HaloRing<Tile::kStaged> place(turns * kTeams + team);
       fx2ait::mbarrier_wait(fx2ait::shared_address(&barriers.operand_full[place.stage]), place.parity);
       finish.load_staged(Operand::from(epilogue, memory.operand(place.stage, slice)));
+      fx2ait::copy_engine_fence();
       __syncwarp();
       if (threadIdx.x % 32 == 0) {
         fx2ait::mbarrier_arrive(fx2ait::shared_address(&barriers.operand_empty[place.stage]));
