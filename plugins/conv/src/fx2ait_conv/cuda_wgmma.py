@@ -198,6 +198,8 @@ def configurations(problem: Problem) -> Iterator[Tile]:
         for splits in SPLITS:
             if splits > 1 and (tile.alternate or splits > steps(problem) or tiles * splits > blocks):
                 continue
+            if not _is_trusted(tile, splits):
+                continue
             most = ceil(steps(problem) / splits) if tiles <= blocks else MOST_STAGES
             fitted = replace(tile, splits=splits).fitted(problem, most)
             if fitted is None or (same := replace(fitted, resident=0)) in seen:
@@ -209,6 +211,12 @@ def configurations(problem: Problem) -> Iterator[Tile]:
                 if not tile.alternate:  # whose other warpgroup hides what fetching would
                     continue
             yield fitted
+
+
+def _is_trusted(tile: Tile, splits: int) -> bool:
+    """Engines that used other splits, at batch 8 and 16, were wrong, though each is right alone: these wait
+    for an explanation (docs/performance.md)."""
+    return splits == 1 or tile.channels <= 64 or (tile.pixels == 128 and splits == 2)
 
 
 def estimate_us(problem: Problem, tile: Tile) -> float:
