@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -20,10 +21,11 @@ from fx2ait_core.testing.launchers import external_tensor
 EMULATION = Path(__file__).parent / "cuda_emulation"
 CORE = Path(fx2ait_core.__file__).parent
 HALVED_LESS_ONE = PointwiseProgram(1, (PointwiseStep("finish", "0.5f * {0} - 1.0f", (0,)),))
-REAL_HEADERS = ("check.h", "external.cuh", "vector.cuh")
+REAL_HEADERS = ("check.h", "external.cuh", "tensor_map.h", "vector.cuh")
 """Headers of the core's cuda target that are compiled as they are."""
 AVAILABLE = platform.machine() == "x86_64" and shutil.which("g++") is not None
 GUARD = 4096
+DYNAMIC_SHARED_MEMORY = re.compile(r"extern __shared__[^;]*;")
 
 
 class EmulatedKernel:
@@ -44,7 +46,8 @@ class EmulatedKernel:
         for path, text in texts.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             # Dynamic shared memory is a global array of the emulation.
-            (folder / path).write_text(text.replace("extern __shared__", "extern"), encoding="utf-8")
+            text = DYNAMIC_SHARED_MEMORY.sub("", text)
+            (folder / path).write_text(text, encoding="utf-8")
         (folder / "launcher.cpp").write_text(self.source.text + self._shim(), encoding="utf-8")
         library = folder / "launcher.so"
         includes = [f"-I{path}" for path in (EMULATION, folder, CORE / "emit/include")]

@@ -17,6 +17,8 @@
 #define __shared__ static
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
+#define __grid_constant__
+#define __builtin_assume(condition)
 
 using std::max;
 using std::min;
@@ -45,6 +47,8 @@ inline dim3 threadIdx, blockIdx, gridDim, blockDim;
 
 using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess };
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess, cudaDriverEntryPointSymbolNotFound };
+enum { cudaEnableDefault };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 inline const char* cudaGetErrorName(cudaError_t) { return ""; }
 inline const char* cudaGetErrorString(cudaError_t) { return ""; }
@@ -100,9 +104,15 @@ struct Warp {
   float* d[32];
 };
 
+/// What goes on beside the threads: does one thing that is under way, and tells whether there was one.
+using Engine = bool (*)();
+inline std::vector<Engine> engines;
+
 inline Fiber fibers[most_threads];
 inline Warp warps[most_threads / 32];
+inline unsigned asleep[most_threads / 32];  // rounds that a warp sleeps for
 inline int current, thread_count, arrived;
+inline int idle_rounds;  // since something happened
 inline unsigned generation;
 inline void* scheduler;
 inline void (*entry)(void*);
@@ -129,6 +139,7 @@ void meet(int& arrived, unsigned& generation, int count, const Work& work) {
   const unsigned mine = generation;
   if (++arrived == count) {
     work();
+    idle_rounds = 0;
     arrived = 0;
     ++generation;
   } else {
@@ -156,12 +167,20 @@ inline void run_block() {
   }
   for (bool running = true; running;) {
     running = false;
+    if (++idle_rounds > 20000) fail("threads wait for each other forever");
+    for (const Engine engine : engines) {
+      while (std::rand() % 2 != 0 && engine()) idle_rounds = 0;
+    }
+    // Once in a while a warp falls far behind the others.
+    if (std::rand() % 32 == 0) asleep[std::rand() % ((thread_count + 31) / 32)] = std::rand() % 500;
+    for (unsigned& rounds : asleep) rounds -= rounds > 0;
     const bool backwards = std::rand() % 2 != 0;
     const int first = std::rand() % thread_count;
     for (int i = 0; i < thread_count; ++i) {
       const int index = (first + (backwards ? thread_count - i : i)) % thread_count;
       if (fibers[index].done) continue;
       running = true;
+      if (asleep[index / 32] > 0) continue;
       current = index;
       threadIdx.x = static_cast<unsigned>(index);
       emulation_switch(&scheduler, fibers[index].stack_pointer);
@@ -185,6 +204,9 @@ void launch(Kernel kernel, dim3 grid, int threads, int shared_bytes, const Argum
         blockIdx = dim3(x, y, z);
         std::memset(fx2ait_conv::shared, 0xff, all);
         run_block();
+        for (const Engine engine : engines) {
+          if (engine()) fail("a block ends before its copies and products");
+        }
         for (int i = shared_bytes; i < all; ++i) {
           if (fx2ait_conv::shared[i] != 0xff) fail("a write past the end of shared memory");
         }
@@ -210,3 +232,12 @@ inline int __syncthreads_or(int predicate) {
 inline void __syncwarp() {
   emulation::together([](emulation::Warp&) {});
 }
+inline int __shfl_sync(unsigned, int value, int source) {
+  static int handed[emulation::most_threads];
+  handed[emulation::current] = value;
+  __syncwarp();
+  const int received = handed[emulation::current / 32 * 32 + source];
+  __syncwarp();
+  return received;
+}
+inline void* __cvta_shared_to_generic(size_t address) { return fx2ait_conv::shared + address; }
