@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import random
 import re
 import shutil
 import subprocess
@@ -67,7 +68,8 @@ class EmulatedKernel:
             )  # fmt: skip
             arguments.append(f"{to}(pointers[{i}])")
         return (
-            '\nextern "C" void run(void** pointers, void* workspace, int64_t batch) {\n'
+            '\nextern "C" void run(void** pointers, void* workspace, int64_t batch, unsigned seed) {\n'
+            "  std::srand(seed);\n"
             f"  launcher({', '.join(arguments)}, workspace, batch, nullptr);\n}}\n"
         )
 
@@ -99,7 +101,10 @@ class EmulatedKernel:
             pointers[1] = ctypes.addressof(external)
         workspace = ctypes.c_void_p(self.workspace.data_ptr() if self.workspace.numel() else None)
         self.function(
-            (ctypes.c_void_p * len(pointers))(*pointers), workspace, ctypes.c_int64(source.shape[0])
+            (ctypes.c_void_p * len(pointers))(*pointers),
+            workspace,
+            ctypes.c_int64(source.shape[0]),
+            random.getrandbits(31),  # decides what happens when
         )
         assert torch.isnan(memory[count:]).all(), "a write past the end of the result"
         return memory[:count].view(n, h, w, c).permute(0, 3, 1, 2)

@@ -22,8 +22,9 @@ struct CUtensorMap {
   int rank;
   const unsigned char* data;
   int64_t sizes[5], strides[5];  // strides in bytes
-  int box[5];                    // tiled maps
+  int box[5];                    // of maps of windows, the first size only
   CUtensorMapSwizzle swizzle;
+  int pixels, lower[2], upper[2], steps[4];  // maps of windows
 };
 
 inline CUresult cuTensorMapEncodeTiled(
@@ -32,7 +33,7 @@ inline CUresult cuTensorMapEncodeTiled(
     CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
   const unsigned span = swizzle == CU_TENSOR_MAP_SWIZZLE_NONE ? 512u : 16u << swizzle;
   if (reinterpret_cast<uintptr_t>(data) % 16 != 0 || box[0] * 2 > span) return CUDA_ERROR_INVALID_VALUE;
-  *map = {static_cast<int>(rank), static_cast<const unsigned char*>(data), {}, {2}, {}, swizzle};
+  *map = {static_cast<int>(rank), static_cast<const unsigned char*>(data), {}, {2}, {}, swizzle, 0, {}, {}, {}};
   for (cuuint32_t i = 0; i < rank; ++i) {
     if (box[i] == 0 || box[i] > 256 || steps[i] != 1) return CUDA_ERROR_INVALID_VALUE;
     if (i > 0 && strides[i - 1] % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
@@ -44,10 +45,25 @@ inline CUresult cuTensorMapEncodeTiled(
 }
 
 inline CUresult cuTensorMapEncodeIm2col(
-    CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*, const int*,
-    const int*, cuuint32_t, cuuint32_t, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
-    CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
-  return CUDA_ERROR_INVALID_VALUE;
+    CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* data, const cuuint64_t* sizes,
+    const cuuint64_t* strides, const int* lower, const int* upper, cuuint32_t channels, cuuint32_t pixels,
+    const cuuint32_t* steps, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+    CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
+  if (rank != 4 || pixels == 0 || pixels > 1024) return CUDA_ERROR_INVALID_VALUE;
+  const cuuint32_t box[4] = {channels, 1, 1, 1}, ones[4] = {1, 1, 1, 1};
+  const CUresult result = cuTensorMapEncodeTiled(
+      map, type, rank, data, sizes, strides, box, ones, interleave, swizzle, promotion, fill);
+  map->pixels = static_cast<int>(pixels);
+  for (int i = 0; i < 2; ++i) {
+    if (std::min(lower[i], upper[i]) < -128 || std::max(lower[i], upper[i]) > 127) return CUDA_ERROR_INVALID_VALUE;
+    map->lower[i] = lower[i];
+    map->upper[i] = upper[i];
+  }
+  for (int i = 0; i < 4; ++i) {
+    if (steps[i] == 0 || steps[i] > 8) return CUDA_ERROR_INVALID_VALUE;
+    map->steps[i] = static_cast<int>(steps[i]);
+  }
+  return result;
 }
 
 inline cudaError_t cudaGetDriverEntryPointByVersion(

@@ -11,8 +11,7 @@ inline void release_successor() {}
 template <class Kernel, class... Arguments>
 void launch_dependent(
     Kernel kernel, dim3 grid, int threads, int shared_bytes, int cluster, cudaStream_t, const Arguments&... arguments) {
-  if (cluster != 1) emulation::fail("clusters are not emulated");
-  emulation::launch(kernel, grid, threads, shared_bytes, arguments...);
+  emulation::launch_clusters(kernel, grid, cluster, threads, shared_bytes, arguments...);
 }
 
 }  // namespace fx2ait

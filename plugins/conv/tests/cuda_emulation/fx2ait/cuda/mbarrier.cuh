@@ -25,7 +25,7 @@ struct Barrier {
 inline std::map<uint32_t, Barrier> barriers;
 
 inline Barrier& barrier_at(uint32_t address) {
-  const auto found = barriers.find(address);
+  const auto found = barriers.find(cluster_address(address));
   if (found == barriers.end()) emulation::fail("a barrier that was not initialized");
   return found->second;
 }
@@ -34,7 +34,7 @@ inline void hesitate() {
 }
 }  // namespace detail
 
-inline void mbarrier_init(uint32_t barrier, int arrivals) { detail::barriers[barrier] = {arrivals, arrivals, 0, 0}; }
+inline void mbarrier_init(uint32_t barrier, int arrivals) { detail::barriers[cluster_address(barrier)] = {arrivals, arrivals, 0, 0}; }
 inline void mbarrier_fence_init() {}
 inline void copy_engine_fence() {}
 inline void mbarrier_arrive(uint32_t barrier) {

@@ -9,13 +9,22 @@
 
 namespace fx2ait {
 
-inline unsigned char* shared_at(uint32_t address, uint32_t alignment) {
-  if (address % alignment != 0) emulation::fail("a misaligned access to shared memory");
-  return fx2ait_conv::shared + address;
+/// The address that names the same place for every block of the cluster: the bits from 24 on count the
+/// blocks from 1 on.
+inline uint32_t cluster_address(uint32_t address, uint32_t rank) { return (address & 0xffffff) | (rank + 1) << 24; }
+inline uint32_t cluster_address(uint32_t address) {
+  return address >> 24 != 0 ? address : cluster_address(address, static_cast<uint32_t>(emulation::rank()));
 }
 
+inline unsigned char* shared_at(uint32_t address, uint32_t alignment) {
+  if (address % alignment != 0) emulation::fail("a misaligned access to shared memory");
+  const uint32_t everywhere = cluster_address(address);
+  return emulation::blocks[(everywhere >> 24) - 1].shared + (everywhere & 0xffffff);
+}
+
+/// Of dynamic or, to name barriers, of static shared memory, which all blocks have at the same place.
 inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(static_cast<const unsigned char*>(pointer) - fx2ait_conv::shared);
+  return static_cast<uint32_t>(static_cast<const unsigned char*>(pointer) - fx2ait_conv::shared) & 0xffffff;
 }
 
 inline uint32_t load_shared_32(uint32_t address) {

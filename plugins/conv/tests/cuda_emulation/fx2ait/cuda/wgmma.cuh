@@ -44,11 +44,12 @@ struct Products {
     emulation::meet(arrived, generation, 128, work);
   }
 };
-inline Products products[emulation::most_threads / 128];
-inline Products& products_here() { return products[emulation::current / 128]; }
+constexpr int most_groups = emulation::most_blocks * 8;
+inline Products products[most_groups];
+inline Products& products_here() { return products[emulation::rank() * 8 + threadIdx.x / 128]; }
 
 inline bool form_something() {
-  const int count = emulation::most_threads / 128, first = std::rand() % count;
+  const int count = most_groups, first = std::rand() % count;
   for (int i = 0; i < count; ++i) {
     Products& at = products[(first + i) % count];
     if (at.started.empty()) continue;
@@ -62,7 +63,7 @@ inline const bool forms = (emulation::engines.push_back(form_something), true);
 /// The rows of 16 elements that a descriptor describes: without swizzle, where the 8 elements after the
 /// first 8 lie one lead away, or in a swizzle by bits of the address.
 template <typename Element, int Rows>
-void described(uint64_t descriptor, float (&rows)[Rows][16]) {
+void described(uint64_t descriptor, float (&rows)[Rows][16], uint32_t rank) {
   const auto field = [&](int from) { return static_cast<uint32_t>(descriptor >> from & 0x3fff) * 16; };
   const auto mode = static_cast<uint32_t>(descriptor >> 62);
   const uint32_t row_bytes = mode == 0 ? 16 : 256u >> mode;
@@ -72,7 +73,7 @@ void described(uint64_t descriptor, float (&rows)[Rows][16]) {
       address += mode == 0 ? k / 8 * field(16) + k % 8 * 2 : k * 2;
       if (mode != 0) address ^= (address >> 7 & (row_bytes / 16 - 1)) << 4;
       uint16_t bits;
-      std::memcpy(&bits, shared_at(address, 2), 2);
+      std::memcpy(&bits, shared_at(cluster_address(address, rank), 2), 2);
       rows[row][k] = half_of<Element>(bits, 0);
     }
   }
@@ -83,13 +84,14 @@ template <typename Element, int N>
 struct Wgmma {
   static void multiply_add(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate) {
     detail::Products& here = detail::products_here();
-    here.accumulators[emulation::current % 128] = d;
+    here.accumulators[threadIdx.x % 128] = d;
+    const auto rank = static_cast<uint32_t>(emulation::rank());
     here.together([&] {
       const std::vector<float*> sums(here.accumulators, here.accumulators + 128);
       here.started.emplace_back(here.group, [=] {
         float left[64][16], right[N][16];
-        detail::described<Element>(a, left);
-        detail::described<Element>(b, right);
+        detail::described<Element>(a, left, rank);
+        detail::described<Element>(b, right, rank);
         for (int t = 0; t < 128; ++t) {
           for (int i = 0; i < N / 2; ++i) {
             const int row = t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + t % 4 * 2 + i % 2;
