@@ -1,5 +1,5 @@
 // The core's header of this name, on emulated CUDA: the same functions, by the layouts that the
-// PTX manual gives. Asynchronous copies arrive only when they are waited for.
+// PTX manual gives. Asynchronous copies arrive at once or when they are waited for.
 #pragma once
 
 #include <type_traits>
@@ -39,14 +39,31 @@ inline uint32_t load_shared_16(uint32_t address) {
   return word;
 }
 
-inline void copy_async_16(uint32_t shared, const void* global, bool valid) {
-  if (reinterpret_cast<uintptr_t>(global) % 16 != 0) emulation::fail("a misaligned asynchronous copy");
-  emulation::fibers[emulation::current].groups.back().push_back({shared_at(shared, 16), global, 16, valid});
+namespace detail {
+inline void copy(const emulation::Copy& copy) {
+  if (copy.valid) {
+    std::memcpy(copy.target, copy.source, copy.bytes);
+  } else {
+    std::memset(copy.target, 0, copy.bytes);
+  }
 }
+template <int Bytes>
+void copy_async(uint32_t shared, const void* global, bool valid) {
+  if (reinterpret_cast<uintptr_t>(global) % Bytes != 0) emulation::fail("a misaligned asynchronous copy");
+  const emulation::Copy started{shared_at(shared, Bytes), global, Bytes, valid};
+  if (std::rand() % 2 != 0) {
+    copy(started);
+  } else {
+    emulation::fibers[emulation::current].groups.back().push_back(started);
+  }
+}
+}  // namespace detail
 
+inline void copy_async_16(uint32_t shared, const void* global, bool valid) {
+  detail::copy_async<16>(shared, global, valid);
+}
 inline void copy_async_8(uint32_t shared, const void* global, bool valid) {
-  if (reinterpret_cast<uintptr_t>(global) % 8 != 0) emulation::fail("a misaligned asynchronous copy");
-  emulation::fibers[emulation::current].groups.back().push_back({shared_at(shared, 8), global, 8, valid});
+  detail::copy_async<8>(shared, global, valid);
 }
 
 inline void copy_async_commit() { emulation::fibers[emulation::current].groups.emplace_back(); }
@@ -55,13 +72,7 @@ template <int Pending>
 void copy_async_wait() {
   auto& groups = emulation::fibers[emulation::current].groups;
   while (groups.size() > Pending + 1) {
-    for (const emulation::Copy& copy : groups.front()) {
-      if (copy.valid) {
-        std::memcpy(copy.target, copy.source, copy.bytes);
-      } else {
-        std::memset(copy.target, 0, copy.bytes);
-      }
-    }
+    for (const emulation::Copy& copy : groups.front()) detail::copy(copy);
     groups.erase(groups.begin());
   }
 }
