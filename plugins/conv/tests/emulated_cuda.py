@@ -47,8 +47,7 @@ class EmulatedKernel:
         for path, text in texts.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             # Dynamic shared memory is a global array of the emulation.
-            text = DYNAMIC_SHARED_MEMORY.sub("", text)
-            (folder / path).write_text(text, encoding="utf-8")
+            (folder / path).write_text(DYNAMIC_SHARED_MEMORY.sub("", text), encoding="utf-8")
         (folder / "launcher.cpp").write_text(self.source.text + self._shim(), encoding="utf-8")
         library = folder / "launcher.so"
         includes = [f"-I{path}" for path in (EMULATION, folder, CORE / "emit/include")]

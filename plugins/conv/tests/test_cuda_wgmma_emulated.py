@@ -3,8 +3,6 @@ happen at any time that they may."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from cuda_problems import convolution
 from emulated_cuda import AVAILABLE
@@ -30,7 +28,8 @@ pytestmark = [
         (256, 14, Tile(128, 128, 2, False, 1, 7)),
     ],
 )
-def test_splits(channels: int, size: int, tile: Tile, residual: bool) -> None:
+def test_tiles(channels: int, size: int, tile: Tile, residual: bool) -> None:
+    """Clusters that share a tile's sum, and blocks that walk over tiles."""
     problem = convolution(
         channels, (size, size), 256, padding=(1, 1, 1, 1), residual=residual, figures={"multiprocessors": 3}
     )
