@@ -181,6 +181,8 @@ inline void run_cluster() {
   const int count = thread_count * block_count;
   const unsigned first_block = blockIdx.x;
   cluster_arrived = 0;
+  int diligence[8];  // of each engine: in how many of 64 rounds it goes on
+  for (int& rounds : diligence) rounds = 1 << std::rand() % 6;
   for (int rank = 0; rank < block_count; ++rank) blocks[rank].running = thread_count;
   for (int i = 0; i < count; ++i) {
     Fiber& fiber = fibers[i];
@@ -197,8 +199,8 @@ inline void run_cluster() {
   for (bool running = true; running;) {
     running = false;
     if (++idle_rounds > 20000) fail("threads wait for each other forever");
-    for (const Engine engine : engines) {
-      while (std::rand() % 2 != 0 && engine()) idle_rounds = 0;
+    for (size_t i = 0; i < engines.size(); ++i) {
+      while (std::rand() % 64 < diligence[i % 8] && engines[i]()) idle_rounds = 0;
     }
     // Once in a while a warp falls far behind the others.
     if (std::rand() % 32 == 0) asleep[std::rand() % ((count + 31) / 32)] = std::rand() % 500;

@@ -113,6 +113,7 @@ inline void wgmma_commit() {
 /// Waits for all but the latest groups; whether others are finished too is left to chance.
 template <int Pending>
 void wgmma_wait() {
+  for (int rounds = std::rand() % 256 == 0 ? 300 : 0; rounds > 0; --rounds) emulation::yield();
   detail::Products& here = detail::products_here();
   here.together([&] {
     while (!here.started.empty() && here.started.front().first < here.group - Pending) here.form_one();
