@@ -62,7 +62,8 @@ IDENTITY = PointwiseProgram(1)
 MOST_IMAGES = 512
 
 
-def cuda_target(arch: str = "sm_90a") -> Target:
+def cuda_target(arch: str = "sm_90a", **figures: Any) -> Target:
+    """The target, with other ``figures`` than the usual ones."""
     hopper = {"wgmma", "tma"} if arch == "sm_90a" else set()
     return Target(
         "cuda",
@@ -70,6 +71,7 @@ def cuda_target(arch: str = "sm_90a") -> Target:
         features=frozenset({"mma_sync", "cp_async"} | hopper),
         properties={
             **FIGURES[arch],
+            **figures,
             "c_types": C_TYPES,
             "launch_context": "cudaStream_t stream",
             "device_function": "__device__ __forceinline__",
@@ -91,6 +93,7 @@ def convolution(
     arch: str = "sm_90a",
     window: Callable[[tuple[int, int]], WindowReduction] | None = None,
     residual: bool = True,
+    figures: dict[str, Any] | None = None,
     **attributes: Any,
 ) -> Problem:
     """A convolution with bias, residual and ReLU over a dynamic batch, to be chosen for ``batch``.
@@ -109,7 +112,7 @@ def convolution(
         Conv2d,
         [source, weight],
         geometry,
-        target=cuda_target(arch),
+        target=cuda_target(arch, **(figures or {})),
         constants={1},
         externals={0} if external else (),
         epilogue=BIAS_RESIDUAL_RELU if residual else BIAS_RELU,

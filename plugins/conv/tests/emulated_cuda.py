@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import random
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -20,10 +22,11 @@ from fx2ait_core.testing.launchers import external_tensor
 EMULATION = Path(__file__).parent / "cuda_emulation"
 CORE = Path(fx2ait_core.__file__).parent
 HALVED_LESS_ONE = PointwiseProgram(1, (PointwiseStep("finish", "0.5f * {0} - 1.0f", (0,)),))
-REAL_HEADERS = ("check.h", "external.cuh", "vector.cuh")
+REAL_HEADERS = ("check.h", "external.cuh", "tensor_map.h", "vector.cuh")
 """Headers of the core's cuda target that are compiled as they are."""
 AVAILABLE = platform.machine() == "x86_64" and shutil.which("g++") is not None
 GUARD = 4096
+DYNAMIC_SHARED_MEMORY = re.compile(r"extern __shared__[^;]*;")
 
 
 class EmulatedKernel:
@@ -44,7 +47,7 @@ class EmulatedKernel:
         for path, text in texts.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             # Dynamic shared memory is a global array of the emulation.
-            (folder / path).write_text(text.replace("extern __shared__", "extern"), encoding="utf-8")
+            (folder / path).write_text(DYNAMIC_SHARED_MEMORY.sub("", text), encoding="utf-8")
         (folder / "launcher.cpp").write_text(self.source.text + self._shim(), encoding="utf-8")
         library = folder / "launcher.so"
         includes = [f"-I{path}" for path in (EMULATION, folder, CORE / "emit/include")]
@@ -64,7 +67,8 @@ class EmulatedKernel:
             )  # fmt: skip
             arguments.append(f"{to}(pointers[{i}])")
         return (
-            '\nextern "C" void run(void** pointers, void* workspace, int64_t batch) {\n'
+            '\nextern "C" void run(void** pointers, void* workspace, int64_t batch, unsigned seed) {\n'
+            "  std::srand(seed);\n"
             f"  launcher({', '.join(arguments)}, workspace, batch, nullptr);\n}}\n"
         )
 
@@ -96,7 +100,10 @@ class EmulatedKernel:
             pointers[1] = ctypes.addressof(external)
         workspace = ctypes.c_void_p(self.workspace.data_ptr() if self.workspace.numel() else None)
         self.function(
-            (ctypes.c_void_p * len(pointers))(*pointers), workspace, ctypes.c_int64(source.shape[0])
+            (ctypes.c_void_p * len(pointers))(*pointers),
+            workspace,
+            ctypes.c_int64(source.shape[0]),
+            random.getrandbits(31),  # decides what happens when
         )
         assert torch.isnan(memory[count:]).all(), "a write past the end of the result"
         return memory[:count].view(n, h, w, c).permute(0, 3, 1, 2)

@@ -10,13 +10,6 @@
 
 namespace fx2ait_conv {
 
-/// Four floats from the block's shared memory.
-__device__ __forceinline__ float4 load_shared(uint32_t address) {
-  float4 v;
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(address));
-  return v;
-}
-
 /// A tile in units of 8 pixels x 32 channels, of which a warp holds 8 values per thread. Units are
 /// numbered along the channels first and dealt out to the blocks in runs.
 ///
@@ -80,7 +73,7 @@ struct SplitSums {
       const uint32_t place = buffer + static_cast<uint32_t>((part * kShare + unit) * kUnitBytes + lane * 16);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const float4 v = load_shared(place + half * kUnitBytes / 2);
+        const float4 v = fx2ait::cluster_load_stored(place + half * kUnitBytes / 2);
         values[4 * half] += v.x;
         values[4 * half + 1] += v.y;
         values[4 * half + 2] += v.z;

@@ -1,5 +1,5 @@
 // The core's header of this name, on emulated CUDA: the same functions, by the layouts that the
-// PTX manual gives. Asynchronous copies arrive only when they are waited for.
+// PTX manual gives. Asynchronous copies arrive at once or when they are waited for.
 #pragma once
 
 #include <type_traits>
@@ -9,13 +9,22 @@
 
 namespace fx2ait {
 
-inline unsigned char* shared_at(uint32_t address, uint32_t alignment) {
-  if (address % alignment != 0) emulation::fail("a misaligned access to shared memory");
-  return fx2ait_conv::shared + address;
+/// The address that names the same place for every block of the cluster: the bits from 24 on count the
+/// blocks from 1 on.
+inline uint32_t cluster_address(uint32_t address, uint32_t rank) { return (address & 0xffffff) | (rank + 1) << 24; }
+inline uint32_t cluster_address(uint32_t address) {
+  return address >> 24 != 0 ? address : cluster_address(address, static_cast<uint32_t>(emulation::rank()));
 }
 
+inline unsigned char* shared_at(uint32_t address, uint32_t alignment) {
+  if (address % alignment != 0) emulation::fail("a misaligned access to shared memory");
+  const uint32_t everywhere = cluster_address(address);
+  return emulation::blocks[(everywhere >> 24) - 1].shared + (everywhere & 0xffffff);
+}
+
+/// Of dynamic or, to name barriers, of static shared memory, which all blocks have at the same place.
 inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(static_cast<const unsigned char*>(pointer) - fx2ait_conv::shared);
+  return static_cast<uint32_t>(static_cast<const unsigned char*>(pointer) - fx2ait_conv::shared) & 0xffffff;
 }
 
 inline uint32_t load_shared_32(uint32_t address) {
@@ -30,14 +39,31 @@ inline uint32_t load_shared_16(uint32_t address) {
   return word;
 }
 
-inline void copy_async_16(uint32_t shared, const void* global, bool valid) {
-  if (reinterpret_cast<uintptr_t>(global) % 16 != 0) emulation::fail("a misaligned asynchronous copy");
-  emulation::fibers[emulation::current].groups.back().push_back({shared_at(shared, 16), global, 16, valid});
+namespace detail {
+inline void copy(const emulation::Copy& copy) {
+  if (copy.valid) {
+    std::memcpy(copy.target, copy.source, copy.bytes);
+  } else {
+    std::memset(copy.target, 0, copy.bytes);
+  }
 }
+template <int Bytes>
+void copy_async(uint32_t shared, const void* global, bool valid) {
+  if (reinterpret_cast<uintptr_t>(global) % Bytes != 0) emulation::fail("a misaligned asynchronous copy");
+  const emulation::Copy started{shared_at(shared, Bytes), global, Bytes, valid};
+  if (std::rand() % 2 != 0) {
+    copy(started);
+  } else {
+    emulation::fibers[emulation::current].groups.back().push_back(started);
+  }
+}
+}  // namespace detail
 
+inline void copy_async_16(uint32_t shared, const void* global, bool valid) {
+  detail::copy_async<16>(shared, global, valid);
+}
 inline void copy_async_8(uint32_t shared, const void* global, bool valid) {
-  if (reinterpret_cast<uintptr_t>(global) % 8 != 0) emulation::fail("a misaligned asynchronous copy");
-  emulation::fibers[emulation::current].groups.back().push_back({shared_at(shared, 8), global, 8, valid});
+  detail::copy_async<8>(shared, global, valid);
 }
 
 inline void copy_async_commit() { emulation::fibers[emulation::current].groups.emplace_back(); }
@@ -46,13 +72,7 @@ template <int Pending>
 void copy_async_wait() {
   auto& groups = emulation::fibers[emulation::current].groups;
   while (groups.size() > Pending + 1) {
-    for (const emulation::Copy& copy : groups.front()) {
-      if (copy.valid) {
-        std::memcpy(copy.target, copy.source, copy.bytes);
-      } else {
-        std::memset(copy.target, 0, copy.bytes);
-      }
-    }
+    for (const emulation::Copy& copy : groups.front()) detail::copy(copy);
     groups.erase(groups.begin());
   }
 }

@@ -1,6 +1,8 @@
 // Clusters: blocks that run at the same time and write to each other's shared memory (sm_90 and newer).
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 
 namespace fx2ait {
@@ -55,6 +57,13 @@ __device__ __forceinline__ void cluster_wait_stored(uint32_t barrier, uint32_t p
         : "r"(barrier), "r"(parity)
         : "memory");
   }
+}
+
+/// Four floats that were stored in this block; after `cluster_wait_stored`.
+__device__ __forceinline__ float4 cluster_load_stored(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(address));
+  return v;
 }
 
 }  // namespace fx2ait

@@ -1,0 +1,108 @@
+// The core's header of this name, on emulated CUDA. Copies happen later, in any order.
+#pragma once
+
+#include <cuda.h>
+
+#include "fx2ait/cuda/mbarrier.cuh"
+
+namespace fx2ait {
+
+inline void tma_prefetch_map(const CUtensorMap&) {}
+
+inline bool elect_thread() {
+  __syncwarp();
+  return threadIdx.x % 32 == 0;
+}
+
+namespace detail {
+inline uint32_t swizzled(uint32_t address, CUtensorMapSwizzle swizzle) {
+  return address ^ (address >> 7 & ((1u << swizzle) - 1)) << 4;
+}
+
+/// A copy that is under way.
+struct TensorCopy {
+  uint32_t destination, barrier;
+  CUtensorMap map;
+  int from[5], offsets[2];
+
+  void perform() const {
+    const int rows = map.pixels > 0 ? copy_windows() : copy_box();
+    Barrier& done = barrier_at(barrier);
+    done.bytes -= static_cast<int64_t>(rows) * row_bytes();
+    done.settle();
+  }
+
+ private:
+  int row_bytes() const { return 2 * map.box[0]; }
+
+  int copy_box() const {
+    int rows = 1;
+    for (int i = 1; i < map.rank; ++i) rows *= map.box[i];
+    for (int row = 0; row < rows; ++row) {
+      int64_t place[5];
+      for (int i = 1, rest = row; i < map.rank; rest /= map.box[i], ++i) place[i] = from[i] + rest % map.box[i];
+      copy_row(row, place);
+    }
+    return rows;
+  }
+
+  /// Walks through the bounding box of the first pixels of windows.
+  int copy_windows() const {
+    int64_t at[4] = {0, from[1], from[2], from[3]};
+    for (int row = 0; row < map.pixels; ++row) {
+      const int64_t place[4] = {0, at[1] + offsets[0], at[2] + offsets[1], at[3]};
+      copy_row(row, place);
+      at[1] += map.steps[1];
+      for (int i = 1; i <= 2 && at[i] >= map.sizes[i] + map.upper[i - 1]; ++i) {
+        at[i] = map.lower[i - 1];
+        at[i + 1] += map.steps[i + 1];
+      }
+    }
+    return map.pixels;
+  }
+
+  /// `place` is that of the row's elements in the dimensions from 1 on.
+  void copy_row(int row, const int64_t* place) const {
+    const unsigned char* source = map.data;
+    bool inside = true;
+    for (int i = 1; i < map.rank; ++i) {
+      inside = inside && place[i] >= 0 && place[i] < map.sizes[i];
+      source += place[i] * map.strides[i];
+    }
+    for (int byte = 0; byte < row_bytes(); ++byte) {
+      const int64_t at = from[0] + byte / 2;
+      const bool there = inside && at >= 0 && at < map.sizes[0];
+      const uint32_t to = swizzled(destination + static_cast<uint32_t>(row * row_bytes() + byte), map.swizzle);
+      *shared_at(to, 1) = there ? source[2 * at + byte % 2] : 0;
+    }
+  }
+};
+
+inline void load_tensor(
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, std::vector<int> from, int column = 0, int row = 0) {
+  if (destination % 128 != 0) emulation::fail("a misaligned tensor copy");
+  TensorCopy copy{cluster_address(destination), cluster_address(barrier), map, {}, {column, row}};
+  if (static_cast<int>(from.size()) != map.rank) emulation::fail("a tensor copy of another rank than its map");
+  std::copy(from.begin(), from.end(), copy.from);
+  emulation::happenings.push_back([copy] { copy.perform(); });
+  hesitate();
+}
+}  // namespace detail
+
+inline void tma_load_2d(uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y) {
+  detail::load_tensor(destination, map, barrier, {x, y});
+}
+inline void tma_load_3d(uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y, int z) {
+  detail::load_tensor(destination, map, barrier, {x, y, z});
+}
+inline void tma_load_4d(uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y, int z, int w) {
+  detail::load_tensor(destination, map, barrier, {x, y, z, w});
+}
+
+inline void tma_load_im2col(
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, int channel, int column, int row, int image,
+    int tap_column, int tap_row) {
+  detail::load_tensor(destination, map, barrier, {channel, column, row, image}, tap_column, tap_row);
+}
+
+}  // namespace fx2ait
