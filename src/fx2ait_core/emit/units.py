@@ -7,7 +7,9 @@ import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
-MOST = 8  # kernels in a unit: then headers are a third of its time, and sixteen processors still find work
+MOST = 4
+"""Kernels in a unit: headers are then about half of its time, and on many processors no unit is so long that
+the others wait for it."""
 
 _DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(.*)$", re.MULTILINE)
 _INCLUDE = re.compile(r"include\s*[<\"]")
