@@ -22,11 +22,11 @@ from fx2ait_core.sdk import (
     epilogue_access,
 )
 
-from .cuda_shape import INT_MAX, ConvCost, ConvShape, common_decline, compute_dtype, largest
+from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline
+from .cuda_shape import INT_MAX, ConvCost, ConvShape, compute_dtype, largest
 
 TEMPLATES = Templates(__package__)
 HEADERS = ("cuda/conv2d_halo.cuh", "cuda/halo_epilogue.cuh", "cuda/halo_tile.cuh")
-DTYPES = (DType.float16, DType.bfloat16)
 MOST_CANDIDATES = 6
 MOST_STAGES = 6
 WIDTH = 8
@@ -135,21 +135,13 @@ def staged_operand(problem: Problem) -> int | None:
 
 def supports(problem: Problem) -> Decline | None:
     """None, or why this kernel does not serve the problem."""
-    if not {"wgmma", "tma"} <= problem.target.features:
-        return Decline("the device has no wgmma with tensor copies (sm_90a does)")
-    if declined := common_decline(problem, DTYPES, external=False):
-        return declined
-    if problem.result.dtype not in (*DTYPES, DType.float32):
-        return Decline(f"stores float16, bfloat16 or float32, not {problem.result.dtype}")
     shape = ConvShape.of(problem)
-    if shape.groups != 1:
-        return Decline(f"groups must be 1, not {shape.groups}")
+    if declined := hopper_decline(problem) or groups_decline(shape):
+        return declined
     if (shape.stride_h, shape.stride_w) != (1, 1):
         return Decline(f"strides must be 1, not {shape.stride_h}x{shape.stride_w}")
-    if shape.channels % 8 or shape.out_channels % 8:
-        return Decline(
-            f"the {shape.channels} input and {shape.out_channels} result channels must be multiples of 8"
-        )
+    if declined := channels_decline(shape):
+        return declined
     reach_h, reach_w = (shape.kernel_h - 1) * shape.dilation_h, (shape.kernel_w - 1) * shape.dilation_w
     if max(reach_h + max(tile.height for tile in TILES), reach_w + WIDTH) > 256:
         return Decline(f"a window reaching {reach_h}x{reach_w} pixels exceeds the copy engine's box of 256")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from fx2ait_core.sdk import Decline, DType, Kernel, Operator, Problem, Target
 
+from .cuda_hopper import DTYPES, device_decline
 from .cuda_shape import ConvShape
-from .cuda_wgmma import DTYPES, candidates, device_decline, emit, shape_decline, supports
+from .cuda_wgmma import candidates, emit, shape_decline, supports
 
 
 def serves(first: Operator, second: Operator, target: Target, precision: DType) -> Decline | None:

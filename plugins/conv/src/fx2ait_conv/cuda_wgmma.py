@@ -16,19 +16,18 @@ from fx2ait_core.sdk import (
     Kernel,
     KernelSource,
     Problem,
-    Target,
     Templates,
     epilogue_access,
 )
 
-from .cuda_shape import ConvCost, ConvShape, common_decline, compute_dtype, element_type
+from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline
+from .cuda_shape import ConvCost, ConvShape, compute_dtype, element_type
 
 TEMPLATES = Templates(__package__)
 HEADERS = tuple(
     f"cuda/{name}.cuh"
     for name in ("conv2d_wgmma", "wgmma_epilogue", "wgmma_operands", "wgmma_ring", "wgmma_split")
 )
-DTYPES = (DType.float16, DType.bfloat16)
 BLOCK = 64
 """Input channels per step of the sum; the packed weight is padded to whole blocks."""
 SPAN = 32
@@ -124,29 +123,15 @@ TILES = (
 
 def supports(problem: Problem) -> Decline | None:
     """None, or why this kernel does not serve the problem."""
-    if declined := device_decline(problem.target) or common_decline(problem, DTYPES, external=False):
+    if declined := hopper_decline(problem):
         return declined
-    if problem.result.dtype not in (*DTYPES, DType.float32):
-        return Decline(f"stores float16, bfloat16 or float32, not {problem.result.dtype}")
     declines = (shape_decline(term) for term in ConvShape.terms(problem))
     return next((declined for declined in declines if declined), None)
 
 
-def device_decline(target: Target) -> Decline | None:
-    if {"wgmma", "tma"} <= target.features:
-        return None
-    return Decline("the device has no wgmma with tensor copies (sm_90a does)")
-
-
 def shape_decline(shape: ConvShape) -> Decline | None:
     """Limits of a convolution's geometry."""
-    if shape.groups != 1:
-        return Decline(f"groups must be 1, not {shape.groups}")
-    if shape.channels % 8 or shape.out_channels % 8:
-        return Decline(
-            f"the {shape.channels} input and {shape.out_channels} result channels must be multiples of 8"
-        )
-    return _window_decline(shape)
+    return groups_decline(shape) or channels_decline(shape) or _window_decline(shape)
 
 
 def _window_decline(shape: ConvShape) -> Decline | None:
