@@ -234,7 +234,7 @@ def _wrapper(name: str, problem: Problem) -> str:
     arguments += [f"static_cast<const float*>(p[{2 + i}])" for i in range(1 + count)]
     arguments += ["workspace", "batch", "*static_cast<fx2ait::ThreadPool*>(pool)"]
     return f"""
-void {name}({", ".join(parameters)});
+extern "C" void {name}({", ".join(parameters)});
 extern "C" int call_{name}(void** p, const int64_t* strides, int dtype, void* workspace, int64_t batch,
                            void* pool, char* error) {{
   [[maybe_unused]] fx2ait::ExternalTensor input{{p[1], static_cast<fx2ait::DType>(dtype), {{}}}};
