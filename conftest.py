@@ -1,8 +1,10 @@
-"""What all tests share: GPU tests are skipped where no GPU can be used; no example has a deadline."""
+"""What all tests share: GPU tests are skipped where no GPU can be used; no example has a deadline; processes
+that tests start can be interrupted."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 
 import hypothesis
 import pytest
@@ -10,6 +12,10 @@ import pytest
 # An example that is slow on a busy machine is not a failure.
 hypothesis.settings.register_profile("fx2ait", deadline=None)
 hypothesis.settings.load_profile("fx2ait")
+
+# A suite that a shell started in the background ignores interrupts, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
