@@ -24,7 +24,7 @@ from fx2ait_core.settings import Settings
 from fx2ait_core.target.cpu import CpuBackend
 from fx2ait_core.target.cuda import CudaBackend
 from fx2ait_core.tune.cache import TuningCache
-from fx2ait_core.tune.offers import Failed, Job, Offer
+from fx2ait_core.tune.offers import Failed, Job, Offer, Timed
 from fx2ait_core.tune.selection import select
 
 BATCH = symbol("batch")
@@ -122,7 +122,8 @@ def jobs_of(problem, bodies):
 def test_launchers_get_what_the_contract_promises(settings, target):
     measure = measurer(CpuBackend(), target, settings)
     (result,) = measure(jobs_of(problem(target), [CHECK]))
-    assert isinstance(result, float) and 0 < result < 1e5
+    assert isinstance(result, Timed) and 0 < result.microseconds < 1e5
+    assert (result.answer == 1).all(), "the launcher's result"
 
 
 def test_times_are_true_and_failures_are_results(settings, target):
@@ -134,7 +135,7 @@ def test_times_are_true_and_failures_are_results(settings, target):
     ]
     seen = []
     results = list(measurer(CpuBackend(), target, settings, seen.append)(jobs_of(problem(target), bodies)))
-    assert 300 <= results[0] < results[3] >= 900
+    assert 300 <= results[0].microseconds < results[3].microseconds >= 900
     assert results[1] == Failed("I refuse")
     assert isinstance(results[2], Failed) and "candidate_0.cpp" in results[2].reason
     assert [(p.done, p.total) for p in seen if p.stage == "measure"] == [(n, 4) for n in range(1, 5)]
@@ -149,15 +150,16 @@ def test_candidates_of_a_family_are_compiled_together_and_once(settings, target)
     measure = measurer(CpuBackend(), target, settings, seen.append)
     jobs = jobs_of(problem(target), bodies)
     first = list(measure(jobs))
-    assert all(isinstance(time, float) for time in first)
-    assert 210 <= first[0] < first[1] < first[2], "each one's own launcher is timed"
+    assert all(isinstance(time, Timed) for time in first)
+    times = [timed.microseconds for timed in first]
+    assert 210 <= times[0] < times[1] < times[2], "each one's own launcher is timed"
     compiled = [p.unit for p in seen if p.stage == "compile"]
     assert sum("candidates.cpp" in unit for unit in compiled) == 2, (
         "three together, the one with a macro alone"
     )
     seen.clear()
     other_batch = [dataclasses.replace(job, problem=problem(target, batch=3)) for job in jobs[:2]]
-    assert all(isinstance(time, float) for time in measure([jobs[2], *other_batch]))
+    assert all(isinstance(time, Timed) for time in measure([jobs[2], *other_batch]))
     assert not [p for p in seen if p.stage == "compile"], "other rounds and sizes reuse what is built"
 
 
@@ -169,7 +171,7 @@ def test_what_fails_among_others_is_the_failure_of_one(settings, target):
         )
     )
     assert isinstance(results[1], Failed) and "odd" in results[1].reason
-    assert 215 <= results[0] < results[2]
+    assert 215 <= results[0].microseconds < results[2].microseconds
 
 
 def test_the_whole_way_to_a_choice(settings, target):
@@ -182,6 +184,20 @@ def test_the_whole_way_to_a_choice(settings, target):
         choice = select(asked, offers, measure, cache, device)
     assert (choice.candidate.config, choice.choice) == (1, "measured")
     assert select(asked, offers, None, cache, device).choice == "cached"
+
+
+def test_a_wrong_answer_is_not_chosen(settings, target):
+    scaled = """
+  for (int64_t i = 0; i < batch * 6; ++i) result[i] = static_cast<const float*>(x.data)[i] * e0[i % 2];
+  (void)weight;
+"""
+    wrong = scaled.replace("e0[i % 2]", "e0[i == 11 ? 0 : i % 2]").replace("i < batch * 6", "i < 20")
+    offers = offers_of([wrong, WAIT.format(100) + scaled, WAIT.format(200) + scaled])
+    measure = measurer(CpuBackend(), target, settings)
+    device = tuning_device(CpuBackend(), target, settings)
+    with pytest.warns(RuntimeWarning, match=r"test 0 is skipped for test\.kind: wrong answer"):
+        choice = select(problem(target), offers, measure, TuningCache(None), device)
+    assert choice.candidate.config == 1
 
 
 def test_a_packing_that_fails_is_the_candidate_s_failure(settings, target):

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from fx2ait_core.ir.pointwise import PointwiseProgram
 from fx2ait_core.ir.types import tensor_type
 from fx2ait_core.target.target import Target
 from fx2ait_core.tune.cache import TuningCache
-from fx2ait_core.tune.offers import Device, Failed, Offer, Policy
+from fx2ait_core.tune.offers import Device, Failed, Offer, Policy, Timed
 from fx2ait_core.tune.selection import pruned, select, select_all
 
 DEVICE = Device("a card", "a compiler")
@@ -57,7 +58,8 @@ class Table:
         self.asked.append([job.offer.candidate.config.tile for job in jobs])
         for job in jobs:
             answers = self.times[job.offer.candidate.config.tile]
-            yield answers.pop(0) if len(answers) > 1 else answers[0]
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            yield Timed(answer) if isinstance(answer, float) else answer
 
 
 def tile(choice):
@@ -181,7 +183,7 @@ def test_an_interruption_keeps_what_was_measured():
     cache = TuningCache(None)
 
     def interrupted(jobs):
-        yield 5.0
+        yield Timed(5.0)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -225,7 +227,7 @@ class SizedTable:
         for job in jobs:
             key = (dict(job.problem.sizes)["batch"], job.offer.candidate.config.tile)
             self.asked.append(key)
-            yield self.times[key]
+            yield Timed(self.times[key])
 
 
 def test_sizes_share_a_kernel_that_is_as_fast_for_both():
@@ -263,3 +265,29 @@ def test_estimates_share_too_within_their_own_error():
     assert [(tile(c), c.choice) for c in chosen] == [(1, "heuristic"), (1, "heuristic")]
     strict = Policy(alike_estimates=0.01)
     assert [tile(c) for c in select_all(requests, None, TuningCache(None), DEVICE, strict)] == [0, 1]
+
+
+def answered(*answers):
+    """A table of tiles, each slower than the one before, with these answers."""
+    return Table({tile: Timed(5.0 + tile, np.array(answer)) for tile, answer in enumerate(answers)})
+
+
+def test_a_candidate_that_most_others_contradict_is_not_chosen():
+    cache, asked = TuningCache(None), offers(1.0, 2.0, 3.0)
+    table = answered([1.0, 2.0, 9.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.01])
+    with pytest.warns(
+        RuntimeWarning, match=r"tile=0.* is skipped for kind: wrong answer.* the 2 whose answers"
+    ):
+        choice = select(problem(), asked, table, cache, DEVICE)
+    assert tile(choice) == 1
+    assert table.asked == [[0, 1, 2]], "it takes no part in further rounds"
+    with pytest.warns(RuntimeWarning, match=r"wrong answer.*\(remembered\)"):
+        assert tile(select(problem(), asked[:1] + asked[2:], table, cache, DEVICE)) == 2
+
+
+def test_of_two_that_contradict_each_other_the_better_estimate_is_believed():
+    with pytest.warns(RuntimeWarning, match="tile=1.*wrong answer"):
+        choice = select(
+            problem(), offers(1.0, 2.0), answered([1.0, 2.0], [2.0, 1.0]), TuningCache(None), DEVICE
+        )
+    assert tile(choice) == 0

@@ -20,7 +20,10 @@ from .ports import ABI_DTYPES
 _ALIGNMENT = 256
 _MAX_RANK = 8
 _MOST_SETS = 8
-_TILE = 1 << 16  # random numbers, repeated: making new ones for every candidate takes longer than measuring
+_LOOKED_AT = 1 << 16  # elements of a result
+# Random numbers, repeated: making new ones for every candidate takes longer than measuring. A prime number
+# of them, so that no image, row or tile looks like another.
+_TILE = 65_521
 
 
 class _ExternalTensor(ctypes.Structure):
@@ -34,7 +37,7 @@ class _ExternalTensor(ctypes.Structure):
 
 
 class RandomData:
-    """Normally distributed numbers that repeat after 65,536; equal for every device and run."""
+    """Normally distributed numbers that repeat after 65,521; equal for every device and run."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -82,8 +85,13 @@ class Buffers:
         }
         workspace = self._zeros(max(1, evaluate(source.workspace, problem.bindings)))
         pointers: list[int] = []
-        for _ in range(self.sets):
-            pointers += [self._zeros(problem.size(result.byte_count)) for result in problem.results]
+        self._results: list[torch.Tensor] = []  # of the first set
+        for number in range(self.sets):
+            for result in problem.results:
+                room = self._room(problem.size(result.byte_count)).zero_()
+                pointers.append(room.data_ptr())
+                if number == 0:
+                    self._results.append(room.view(getattr(torch, result.dtype.value)))
             for position, operand in enumerate(problem.operands):
                 if position in constants:
                     pointers.append(self._copied(constants[position]))
@@ -92,6 +100,17 @@ class Buffers:
             pointers += [self._operand(operand, problem) for operand in problem.epilogue_operands]
             pointers.append(workspace)
         self.arguments = (ctypes.c_void_p * len(pointers))(*pointers)
+
+    def answer(self) -> np.ndarray:
+        """What a launcher has written into the first set: float32 elements of each result, evenly spread.
+
+        The places are the same for all launchers of the problem.
+        """
+        parts = []
+        for result in self._results:
+            step = result.numel() // _LOOKED_AT | 1  # odd, so that it meets all channels
+            parts.append(result[::step].float().cpu().numpy())
+        return np.concatenate(parts)
 
     def _operand(self, operand: OperandSpec, problem: Problem) -> int:
         """Random data; an external operand comes row-major, as most callers give it."""

@@ -16,7 +16,7 @@ from ..errors import BuildError, EngineError
 from ..settings import Settings
 from ..target.backend import Backend
 from ..target.target import Target
-from ..tune.offers import JOB_NAME, Device, Failed, Job, Measure
+from ..tune.offers import JOB_NAME, Device, Failed, Job, Measure, Timed
 from .buffers import Buffers, RandomData
 from .harness import buffer_count, can_measure, libraries_of, measured_tree
 
@@ -51,7 +51,7 @@ def measurer(
     built = _Callers(backend, target, settings, progress)
     on_gpu = "compute_capability" in target.properties
 
-    def measure(jobs: Sequence[Job]) -> Iterator[float | Failed]:
+    def measure(jobs: Sequence[Job]) -> Iterator[Timed | Failed]:
         callers = built.of(jobs)
         data = RandomData(
             torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
@@ -120,8 +120,8 @@ def _compiled_identity(job: Job) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def time_job(job: Job, caller: _Caller, data: RandomData) -> float | Failed:
-    """Microseconds of one call of the job's launcher at the problem's sizes, on random data.
+def time_job(job: Job, caller: _Caller, data: RandomData) -> Timed | Failed:
+    """The time of one call of the job's launcher at the problem's sizes, on random data, and its answer.
 
     Raises :class:`~fx2ait_core.errors.EngineError` when the GPU is left unusable.
     """
@@ -154,7 +154,7 @@ def time_job(job: Job, caller: _Caller, data: RandomData) -> float | Failed:
         _check_gpu(job)
     if failure is not None:
         return Failed(failure.decode(errors="replace"))
-    return float(microseconds.value)
+    return Timed(float(microseconds.value), buffers.answer())
 
 
 def _check_gpu(job: Job) -> None:

@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from ..errors import KernelError
 from ..extend.contributions import KernelSource
 from ..extend.problem import Problem
+from .agreement import outvoted
 from .cache import MeasurementKey
 from .keys import measurement_key
-from .offers import JOB_NAME, Choice, Device, Job, Offer, Policy
+from .offers import JOB_NAME, Choice, Device, Job, Offer, Policy, Timed
 
 RivalKey = tuple[str, str]  # a kernel's name and its configuration, as text
 
@@ -32,6 +35,7 @@ class Contest:
         self.samples: dict[MeasurementKey, list[float]] = {}
         self.settled: set[MeasurementKey] = set()
         self.failures: dict[MeasurementKey, str] = {}
+        self.answers: dict[MeasurementKey, np.ndarray] = {}
         self.fresh = False
 
     def prepare(self, device: Device) -> None:
@@ -51,6 +55,26 @@ class Contest:
         self.samples.pop(key, None)
         shown = reason if len(reason) < 1500 else f"{reason[:1500]} …"
         warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2)
+
+    def add(self, key: MeasurementKey, timed: Timed) -> None:
+        self.fresh = True
+        self.samples.setdefault(key, []).append(timed.microseconds)
+        if timed.answer is not None:
+            self.answers[key] = timed.answer
+
+    def reject_outvoted(self) -> dict[MeasurementKey, str]:
+        """Fails the entrants whose answers most others contradict, and says why each failed."""
+        answers = {key: answer for key, answer in self.answers.items() if key in self.samples}
+        apart = outvoted(answers)
+        trusted = f"the {len(answers) - len(apart)} whose answers agree"
+        reasons = {
+            key: f"wrong answer, at a relative L2 distance of {distance:.2g} from {trusted}"
+            for key, distance in apart.items()
+        }
+        for job, key in self.jobs:
+            if key in reasons:
+                self.fail(job, key, reasons[key])
+        return reasons
 
     def median(self, key: MeasurementKey) -> float:
         return statistics.median(self.samples[key])

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from ..extend.contributions import Candidate, Kernel, KernelSource
 from ..extend.problem import Problem
 
@@ -38,6 +40,18 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """A job's time, and what it computed.
+
+    :param answer: elements of its results, float32, equal places for all jobs of a problem; they were all
+        given the same operands. None where nobody looked.
+    """
+
+    microseconds: float
+    answer: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Failed:
     """Why a job has no time. ``lasting``: it will fail again, so the cache may remember it."""
 
@@ -45,8 +59,8 @@ class Failed:
     lasting: bool = True
 
 
-Measure = Callable[[Sequence[Job]], Iterable[float | Failed]]
-"""Builds all jobs and yields, in order, each one's microseconds or why it failed."""
+Measure = Callable[[Sequence[Job]], Iterable[Timed | Failed]]
+"""Builds all jobs and yields, in order, each one's time and answer or why it failed."""
 
 
 @dataclass(frozen=True)

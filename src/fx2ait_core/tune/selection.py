@@ -39,8 +39,8 @@ def select_all(
     for each (see :func:`~fx2ait_core.tune.sharing.share`).
 
     All measurements that the cache lacks are asked for in one call, so that their sources can be
-    built in parallel; close calls in one more per round. Candidates that fail are skipped with a
-    warning.
+    built in parallel; close calls in one more per round. Candidates that fail, or whose answer most
+    others contradict, are skipped with a warning.
 
     :param measure: None where there is no device: the best estimate wins, unless the cache knows.
 
@@ -113,6 +113,9 @@ def _hold(
         if key not in contest.samples and key not in contest.failures
     ]
     _measure(missing, measure, cache)
+    for contest in contests:
+        for key, reason in contest.reject_outvoted().items():
+            cache.record(key, Measurement(None, failure=reason))
     for _ in range(policy.rounds - 1):
         again = [(contest, job, key) for contest in contests for job, key in contest.close_calls(policy)]
         _measure(again, measure, cache)
@@ -141,8 +144,7 @@ def _measure(
             if isinstance(result, Failed):
                 contest.fail(job, key, result.reason)
             else:
-                contest.fresh = True
-                contest.samples.setdefault(key, []).append(result)
+                contest.add(key, result)
         if not isinstance(result, Failed):
             samples = contests[0][0].samples[key]
             cache.record(key, Measurement(statistics.median(samples), len(samples)))
