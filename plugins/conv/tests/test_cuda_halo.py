@@ -4,9 +4,6 @@ compiles and computes."""
 from __future__ import annotations
 
 import random
-import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cuda_compilation import assert_compiles_tightly
 from cuda_problems import convolution, cuda_target
 from fx2ait_conv import cuda_halo, cuda_wgmma
 from fx2ait_conv.cuda_halo import CONV2D_HALO, TILES, Cut, HaloTile, pack_weight
@@ -21,12 +19,9 @@ from fx2ait_conv.cuda_shape import ConvShape
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fx2ait_core
 from fx2ait_core.sdk import Decline, DType, PointwiseProgram, PointwiseStep, Problem
 from fx2ait_core.testing.launchers import Launcher, LauncherLibrary, cuda_backend
 
-CORE = Path(fx2ait_core.__file__).parent
-NVCC = shutil.which("nvcc")
 PADDED: dict[str, Any] = {"padding": (1, 1, 1, 1)}
 RESNET = convolution(64, (56, 56), 64, batch=256, **PADDED)
 BIAS = PointwiseProgram(2, (PointwiseStep("add", "({0} + {1})", (0, 1)),))
@@ -153,31 +148,13 @@ def test_emission_is_deterministic_and_names_the_launcher() -> None:
     }
 
 
-def compile_kernel(problem: Problem, config: HaloTile, folder: Path) -> None:
-    """Compiles a generated source with warnings as errors; nothing may spill or be serialized."""
-    source = CONV2D_HALO.emit("conv", problem, config)
-    (folder / "conv.cu").write_text(source.text)
-    for name, text in source.headers.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    command = [str(NVCC), "-std=c++17", "-O3", "-gencode", "arch=compute_90a,code=sm_90a", "-Xptxas", "-v"]
-    command += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra", f"-I{folder}"]
-    command += [f"-I{CORE / 'emit/include'}", f"-I{CORE / 'target/cuda/include'}"]
-    command += ["-c", str(folder / "conv.cu"), "-o", str(folder / "conv.o")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = done.stderr + done.stdout
-    assert re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report) == [("0", "0")], report
-    assert "serialized" not in report, report
-
-
 @pytest.mark.nvcc
 @pytest.mark.parametrize(
     ("dtype", "result"), [(DType.float16, DType.float16), (DType.bfloat16, DType.float32)]
 )
 def test_best_candidate_compiles_cleanly(dtype: DType, result: DType, tmp_path: Path) -> None:
     problem = convolution(64, (56, 56), 64, batch=256, dtype=dtype, result=result, **PADDED)
-    compile_kernel(problem, CONV2D_HALO.candidates(problem)[0].config, tmp_path)
+    assert_compiles_tightly(CONV2D_HALO, problem, CONV2D_HALO.candidates(problem)[0].config, tmp_path)
 
 
 @pytest.mark.nvcc
@@ -188,7 +165,7 @@ def test_every_tile_compiles_cleanly(tile: HaloTile, staged: bool, tmp_path: Pat
     problem = convolution(32, (56, 56), 128, batch=1, **PADDED)
     fitted = replace(tile, staged=tile.teams * staged).fitted(problem)
     assert fitted is not None
-    compile_kernel(problem, fitted, tmp_path)
+    assert_compiles_tightly(CONV2D_HALO, problem, fitted, tmp_path)
 
 
 def random_launcher(choose: random.Random) -> Launcher:
@@ -259,7 +236,9 @@ def assert_matches_torch(library: LauncherLibrary, index: int, batch: int, devic
         assert buffer[:guard].isnan().all() and buffer[-guard:].isnan().all(), "writes beyond its result"
     exact = expected.cpu()
     assert torch.equal(found[0], found[1])
-    tolerance = {torch.float16: 1e-3, torch.bfloat16: 8e-3, torch.float32: 1e-5}[result]
+    # Tensor cores cut sums off where they should round: an error of a bit for each 16 products.
+    products = shape.k / 16 * 2**-22
+    tolerance = {torch.float16: 1e-3, torch.bfloat16: 8e-3, torch.float32: 1e-5}[result] + products
     name = f"{library.entries[index].config}: {shape.title}"
     assert not found[0].isnan().any(), name
     assert ((found[0] - exact).abs() <= tolerance * (exact.abs() + 0.5)).all(), name

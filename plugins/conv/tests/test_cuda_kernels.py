@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cuda_compilation import compile_kernel
 from cuda_problems import convolution, cuda_target, max_window
 from fx2ait_conv import (
     cuda_depthwise,
@@ -25,7 +24,6 @@ from fx2ait_conv import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fx2ait_core
 from fx2ait_core.sdk import DType, Kernel, OperandSpec, Problem, evaluate, row_major, tensor_type
 
 (MMA,), (GATHER,), (DEPTHWISE,), (SIMT,), (STRIP,) = (
@@ -38,8 +36,6 @@ POOLED = convolution(
     3, (224, 224), 64, (7, 7), batch=256, external=True, stride=(2, 2), padding=(3, 3, 3, 3), residual=False,
     window=max_window,
 )  # fmt: skip
-CORE = Path(fx2ait_core.__file__).parent
-NVCC = shutil.which("nvcc")
 
 
 def declined(kernel: Kernel, problem: Problem) -> str:
@@ -223,7 +219,6 @@ def test_stem_pairs_begin_with_a_zero() -> None:
 
 
 @pytest.mark.nvcc
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
 @pytest.mark.parametrize(
     ("kernel", "problem"),
@@ -247,21 +242,4 @@ def test_sources_compile_without_warnings(
     kernel: Kernel, problem: Problem, arch: str, tmp_path: Path
 ) -> None:
     problem = replace(problem, target=cuda_target(arch))
-    source = kernel.emit("launcher", problem, kernel.candidates(problem)[0].config)
-    for path, text in source.headers.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text, encoding="utf-8")
-    (tmp_path / "launcher.cu").write_text(source.text, encoding="utf-8")
-    includes = [f"-I{path}" for path in (tmp_path, CORE / "emit/include", CORE / "target/cuda/include")]
-    code = f"arch={arch.replace('sm', 'compute')},code={arch}"
-    assert NVCC is not None
-    finished = subprocess.run(
-        [
-            *(NVCC, "-std=c++17", "-O3", "-gencode", code, "-Werror", "all-warnings", "-Xcompiler"),
-            *("-Wall,-Wextra", *includes, "-c", tmp_path / "launcher.cu", "-o", tmp_path / "launcher.o"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
+    compile_kernel(kernel, problem, kernel.candidates(problem)[0].config, tmp_path)

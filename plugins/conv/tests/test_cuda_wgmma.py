@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import sympy
+from cuda_compilation import assert_compiles_tightly
 from fx2ait_conv import cuda_wgmma
 from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, TILES, Tile, configurations, fetchable_operands, pack_weight
 from fx2ait_conv.operators import Conv2d, Conv2dAttributes
@@ -32,7 +30,6 @@ from fx2ait_core.sdk import (
     tensor_type,
 )
 
-NVCC = shutil.which("nvcc")
 H100 = Target(
     "cuda",
     "sm_90a",
@@ -236,40 +233,17 @@ def test_emission_is_deterministic_and_names_the_launcher() -> None:
     assert set(first.headers) == included
 
 
-def compile_kernel(problem: Problem, config: Any, folder: Path) -> str:
-    """The assembler's report for a generated source, compiled with warnings as errors."""
-    source = CONV2D_WGMMA.emit("conv", problem, config)
-    (folder / "conv.cu").write_text(source.text)
-    for name, text in source.headers.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    core = Path(str(files("fx2ait_core")))
-    command = [str(NVCC), "-std=c++17", "-O3", "-gencode", "arch=compute_90a,code=sm_90a", "-Xptxas", "-v"]
-    command += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra", f"-I{folder}"]
-    command += [f"-I{core / 'emit/include'}", f"-I{core / 'target/cuda/include'}"]
-    command += ["-c", str(folder / "conv.cu"), "-o", str(folder / "conv.o")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr + done.stdout
-
-
-def assert_no_spills(report: str) -> None:
-    assert re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report) == [("0", "0")], report
-
-
 @pytest.mark.nvcc
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 @pytest.mark.parametrize(
     ("dtype", "result"), [(DType.float16, DType.float16), (DType.bfloat16, DType.float32)]
 )
 def test_best_candidate_compiles_cleanly(dtype: DType, result: DType, tmp_path: Path) -> None:
     problem = make_problem(dtype=dtype, result=result)
-    assert_no_spills(compile_kernel(problem, CONV2D_WGMMA.candidates(problem)[0].config, tmp_path))
+    assert_compiles_tightly(CONV2D_WGMMA, problem, CONV2D_WGMMA.candidates(problem)[0].config, tmp_path)
 
 
 @pytest.mark.nvcc
 @pytest.mark.slow
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 @pytest.mark.parametrize("tile", TILES, ids=str)
 @pytest.mark.parametrize("variant", ["plain", "fetching", "3 splits", "8 splits"])
 def test_every_tile_compiles_cleanly(tile: Tile, variant: str, tmp_path: Path) -> None:
@@ -279,14 +253,13 @@ def test_every_tile_compiles_cleanly(tile: Tile, variant: str, tmp_path: Path) -
     if splits > 1 and (tile.alternate or fitted is None):
         pytest.skip("alternating warpgroups and the largest tiles do not split sums")
     assert fitted is not None
-    assert_no_spills(compile_kernel(problem, fitted, tmp_path))
+    assert_compiles_tightly(CONV2D_WGMMA, problem, fitted, tmp_path)
 
 
 @pytest.mark.nvcc
 @pytest.mark.slow
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 @pytest.mark.parametrize("pixels", [256, 64])
 def test_two_fetched_operands_compile_cleanly(pixels: int, tmp_path: Path) -> None:
     problem = with_operands(make_problem(batch=256), DType.float16, DType.bfloat16)
     tile = next(t for t in configurations(problem) if t.pixels == pixels and t.fetches)
-    assert_no_spills(compile_kernel(problem, tile, tmp_path))
+    assert_compiles_tightly(CONV2D_WGMMA, problem, tile, tmp_path)
