@@ -3,6 +3,8 @@ happen at any time that they may."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from cuda_problems import convolution
 from emulated_cuda import AVAILABLE
@@ -34,3 +36,12 @@ def test_tiles(channels: int, size: int, tile: Tile, residual: bool) -> None:
         channels, (size, size), 256, padding=(1, 1, 1, 1), residual=residual, figures={"multiprocessors": 3}
     )
     check(CONV2D_WGMMA, problem, tile, seed=channels + size, batch=2)
+
+
+@pytest.mark.parametrize("tile", [Tile(64, 64, 2, True, 1, 5), Tile(128, 128, 2, False, 1, 7)])
+def test_fetched_operands(tile: Tile) -> None:
+    """Residuals that pass through the ring, whose stages the next tile takes."""
+    problem = convolution(
+        64, (16, 16), 64, padding=(1, 1, 1, 1), residual=True, figures={"multiprocessors": 1}
+    )
+    check(CONV2D_WGMMA, problem, replace(tile, fetches=True), seed=tile.pixels, batch=2)

@@ -169,8 +169,8 @@ def configurations(problem: Problem) -> Iterator[HaloTile]:
 
 
 def _is_trusted(tile: HaloTile, channel_blocks: int) -> bool:
-    """Engines that used other tiles, at batch 8 and 16, were wrong, though each is right alone: these wait
-    for an explanation (docs/performance.md)."""
+    """An engine that used other tiles, at batch 8 and 16, was wrong for want of a fence: until one with the
+    fence has run on a GPU, these stay away (docs/performance.md)."""
     if tile.staged and tile.height < 12:
         return False
     return not (tile.alternate and channel_blocks > 1 and tile.height < 28)

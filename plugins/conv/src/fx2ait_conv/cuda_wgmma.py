@@ -199,8 +199,8 @@ def configurations(problem: Problem) -> Iterator[Tile]:
 
 
 def _is_trusted(tile: Tile, splits: int) -> bool:
-    """Engines that used other splits, at batch 8 and 16, were wrong, though each is right alone: these wait
-    for an explanation (docs/performance.md)."""
+    """An engine that used other splits, at batch 8 and 16, was wrong for want of a fence: until one with the
+    fence has run on a GPU, these stay away (docs/performance.md)."""
     return splits == 1 or tile.channels <= 64 or (tile.pixels == 128 and splits == 2)
 
 

@@ -93,6 +93,7 @@ struct Fiber {
   char* stack = nullptr;
   bool done = false;
   std::vector<std::vector<Copy>> groups;
+  std::vector<size_t> views;  // places in shared memory that it may still read, for want of a fence
   int cluster_arrivals = 0;
 };
 
@@ -194,6 +195,7 @@ inline void run_cluster() {
     fiber.stack_pointer = top;
     fiber.done = false;
     fiber.groups.assign(1, {});
+    fiber.views.clear();
     fiber.cluster_arrivals = 0;
   }
   for (bool running = true; running;) {
@@ -292,4 +294,9 @@ inline float __shfl_xor_sync(unsigned, float value, int bits) {
   __syncwarp();
   return received;
 }
-inline void* __cvta_shared_to_generic(size_t address) { return emulation::block().shared + address; }
+
+/// Reads through the pointer count as under way until the thread fences them from the copy engine.
+inline void* __cvta_shared_to_generic(size_t address) {
+  emulation::fibers[emulation::current].views.push_back(address);
+  return emulation::block().shared + address;
+}

@@ -36,7 +36,7 @@ inline void hesitate() {
 
 inline void mbarrier_init(uint32_t barrier, int arrivals) { detail::barriers[cluster_address(barrier)] = {arrivals, arrivals, 0, 0}; }
 inline void mbarrier_fence_init() {}
-inline void copy_engine_fence() {}
+inline void copy_engine_fence() { emulation::fibers[emulation::current].views.clear(); }
 inline void mbarrier_arrive(uint32_t barrier) {
   detail::hesitate();
   detail::Barrier& at = detail::barrier_at(barrier);

@@ -26,28 +26,50 @@ struct TensorCopy {
   int from[5], offsets[2];
 
   void perform() const {
-    const int rows = map.pixels > 0 ? copy_windows() : copy_box();
+    if (map.pixels > 0) {
+      copy_windows();
+    } else {
+      copy_box();
+    }
     Barrier& done = barrier_at(barrier);
-    done.bytes -= static_cast<int64_t>(rows) * row_bytes();
+    done.bytes -= bytes();
     done.settle();
+  }
+
+  /// Fails where a thread of this block may still read what will be overwritten: a barrier alone does not
+  /// hold the copy engine back from reads that are not waited for.
+  void check_views() const {
+    const int64_t begin = destination & 0xffffff;
+    for (int i = 0; i < emulation::thread_count; ++i) {
+      for (const size_t view : emulation::fibers[emulation::rank() * emulation::thread_count + i].views) {
+        const int64_t place = static_cast<int64_t>(view);
+        if (begin <= place && place < begin + bytes()) emulation::fail("a tensor copy over reads without a fence");
+      }
+    }
   }
 
  private:
   int row_bytes() const { return 2 * map.box[0]; }
 
-  int copy_box() const {
-    int rows = 1;
-    for (int i = 1; i < map.rank; ++i) rows *= map.box[i];
-    for (int row = 0; row < rows; ++row) {
+  int rows() const {
+    if (map.pixels > 0) return map.pixels;
+    int count = 1;
+    for (int i = 1; i < map.rank; ++i) count *= map.box[i];
+    return count;
+  }
+
+  int64_t bytes() const { return static_cast<int64_t>(rows()) * row_bytes(); }
+
+  void copy_box() const {
+    for (int row = 0; row < rows(); ++row) {
       int64_t place[5];
       for (int i = 1, rest = row; i < map.rank; rest /= map.box[i], ++i) place[i] = from[i] + rest % map.box[i];
       copy_row(row, place);
     }
-    return rows;
   }
 
   /// Walks through the bounding box of the first pixels of windows.
-  int copy_windows() const {
+  void copy_windows() const {
     int64_t at[4] = {0, from[1], from[2], from[3]};
     for (int row = 0; row < map.pixels; ++row) {
       const int64_t place[4] = {0, at[1] + offsets[0], at[2] + offsets[1], at[3]};
@@ -58,7 +80,6 @@ struct TensorCopy {
         at[i + 1] += map.steps[i + 1];
       }
     }
-    return map.pixels;
   }
 
   /// `place` is that of the row's elements in the dimensions from 1 on.
@@ -84,6 +105,7 @@ inline void load_tensor(
   TensorCopy copy{cluster_address(destination), cluster_address(barrier), map, {}, {column, row}};
   if (static_cast<int>(from.size()) != map.rank) emulation::fail("a tensor copy of another rank than its map");
   std::copy(from.begin(), from.end(), copy.from);
+  copy.check_views();
   emulation::happenings.push_back([copy] { copy.perform(); });
   hesitate();
 }
