@@ -8,14 +8,20 @@ from typing import Any
 
 import torch
 
+REVIVED_SCALE = 0.25
+"""About what a scale of 0 becomes: what training makes of the last scale of a residual branch."""
+
 
 def calibrated(model: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]]) -> torch.nn.Module:
     """A deep copy of ``model`` in eval mode whose running means and variances are those of ``batches``.
 
     Only modules that track running statistics are put in train mode while the batches run, so that
     random layers such as dropout stay off. Without batches, or without such modules, the copy is
-    merely in eval mode. ``model`` itself is untouched. The affine parameters of these modules, 1 and 0
-    after initialization, get random values near them, so that a mistake in either is seen.
+    merely in eval mode. ``model`` itself is untouched.
+
+    The affine parameters of these modules, 1 and 0 after initialization, get random values near them, so
+    that a mistake in either is seen. A scale of 0 becomes about ``REVIVED_SCALE``: models start their
+    residual branches so (``zero_init_residual`` of torchvision), and a branch times 0 would not be checked.
     """
     copied = copy.deepcopy(model).eval()
     modules: list[Any] = list(copied.modules())
@@ -46,4 +52,6 @@ def _perturb(module: torch.nn.Module, generator: torch.Generator) -> None:
         parameter = getattr(module, name, None)
         if isinstance(parameter, torch.nn.Parameter) and bool((parameter == parameter.flatten()[0]).all()):
             noise = torch.rand(parameter.shape, generator=generator) * 0.2 - 0.1
+            if name == "weight" and not parameter.any():
+                noise += REVIVED_SCALE
             parameter.data = parameter.data + noise.to(parameter.data)
