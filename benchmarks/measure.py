@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # the checkout must be on the path before fx2ait_core is impo
 HOST_TIME_BATCHES = 2
 """Host time is measured at so many of the smallest batches."""
 BURSTS_TOGETHER = 20
+TOGETHER_S = 20.0
+"""Two engines at once are run about so long at most, in at least two bursts."""
 
 
 def measure(wish: Wishes) -> int:
@@ -225,6 +227,7 @@ class Run:
 
     def _trust(self, batch: int) -> None:
         from fx2ait_core.bench.trust import (  # noqa: PLC0415
+            BURST,
             differing_on_filled_memory,
             differing_repeats,
             differing_together,
@@ -233,10 +236,13 @@ class Run:
         given = self._inputs(batch)
         row: dict[str, Any] = {"batch": batch, "repetitions": self.wish.repeats}
         self.record.put_rows("differing_runs", [row])
+        started = time.perf_counter()
         row["repeated"] = differing_repeats(self.engine, given, self.wish.repeats)
+        once = (time.perf_counter() - started) / (self.wish.repeats + 1)
         row["on_filled_memory"] = differing_on_filled_memory(self.engine, given)
         twins = [self.engine, self.engine.twin()]
-        row["two_at_once"] = differing_together(twins, [given, self._inputs(batch)], BURSTS_TOGETHER)
+        bursts = max(2, min(BURSTS_TOGETHER, int(TOGETHER_S / (len(twins) * BURST * once))))
+        row["two_at_once"] = differing_together(twins, [given, self._inputs(batch)], bursts)
         wrong = {name: row[name] for name in ("repeated", "on_filled_memory", "two_at_once") if row[name]}
         if wrong:
             raise AssertionError(f"runs that differ from the first: {wrong}")
