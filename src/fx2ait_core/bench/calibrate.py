@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-
-REVIVED_SCALE = 0.25
-"""About what a scale of 0 becomes: what training makes of the last scale of a residual branch."""
-
 
 def calibrated(model: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]]) -> torch.nn.Module:
     """A deep copy of ``model`` in eval mode whose running means and variances are those of ``batches``.
@@ -20,8 +17,10 @@ def calibrated(model: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]]
     merely in eval mode. ``model`` itself is untouched.
 
     The affine parameters of these modules, 1 and 0 after initialization, get random values near them, so
-    that a mistake in either is seen. A scale of 0 becomes about ``REVIVED_SCALE``: models start their
-    residual branches so (``zero_init_residual`` of torchvision), and a branch times 0 would not be checked.
+    that a mistake in either is seen. Scales of 0, with which models start residual branches
+    (``zero_init_residual`` of torchvision), become about ``1 / sqrt(n)`` where ``n`` modules have them: no
+    branch stays unchecked, and all together add about as much as the path beside them holds. With scales of
+    1 each block would enlarge the rounding of those before it, unlike those of a trained network.
     """
     copied = copy.deepcopy(model).eval()
     modules: list[Any] = list(copied.modules())
@@ -31,8 +30,9 @@ def calibrated(model: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]]
         return copied
     momenta = [module.momentum for module in tracking]
     generator = torch.Generator().manual_seed(len(tracking))
+    dead = sum(_is_zero(module) for module in tracking)
     for module in tracking:
-        _perturb(module, generator)
+        _perturb(module, generator, dead)
         module.reset_running_stats()
         module.momentum = None  # a plain average over all batches
         module.train()
@@ -46,12 +46,21 @@ def calibrated(model: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]]
     return copied
 
 
-def _perturb(module: torch.nn.Module, generator: torch.Generator) -> None:
-    """Random scale and shift where initialization left every channel alike."""
+def _perturb(module: torch.nn.Module, generator: torch.Generator, dead: int) -> None:
+    """Random scale and shift where initialization left every channel alike.
+
+    :param dead: how many modules have scales of 0.
+    """
+    is_zero = _is_zero(module)
     for name in ("weight", "bias"):
         parameter = getattr(module, name, None)
         if isinstance(parameter, torch.nn.Parameter) and bool((parameter == parameter.flatten()[0]).all()):
             noise = torch.rand(parameter.shape, generator=generator) * 0.2 - 0.1
-            if name == "weight" and not parameter.any():
-                noise += REVIVED_SCALE
+            if name == "weight" and is_zero:
+                noise = (1 + 4 * noise) / math.sqrt(dead)
             parameter.data = parameter.data + noise.to(parameter.data)
+
+
+def _is_zero(module: torch.nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, torch.nn.Parameter) and not bool(weight.any())
