@@ -145,13 +145,13 @@ class Run:
 
     def _verify(self) -> None:
         import fx2ait_core as fx2ait  # noqa: PLC0415
-        from fx2ait_core.bench.verify import Limits  # noqa: PLC0415
-        from fx2ait_core.recipes.schema import for_target  # noqa: PLC0415
+        from fx2ait_core.bench.verify import SHORT_NAMES, Limits, engine_precision  # noqa: PLC0415
         from fx2ait_core.report.columns import verification_cells  # noqa: PLC0415
         from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
         from fx2ait_core.report.plain import plain  # noqa: PLC0415
 
-        limits = Limits(for_target(self.recipe.verify.max_relative_error, self.wish.target) or 1e-2)
+        precision = SHORT_NAMES[engine_precision(self.engine.manifest)]
+        limits = Limits(self.recipe.verify.relative_limit(self.wish.target, precision))
         report = fx2ait.verify(self.engine, self.model, samples=self.recipe.verify.samples, limits=limits)
         self.record.data["verification"] = plain(report)
         self.summary.append(markdown(verification_cells(report)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+
 def calibrated(model: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]]) -> torch.nn.Module:
     """A deep copy of ``model`` in eval mode whose running means and variances are those of ``batches``.
 
