@@ -21,7 +21,7 @@ def calibrated(model: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]]
     that a mistake in either is seen. Scales of 0, with which models start residual branches
     (``zero_init_residual`` of torchvision), become about ``1 / sqrt(n)`` where ``n`` modules have them: no
     branch stays unchecked, and all together add about as much as the path beside them holds. With scales of
-    1 each block would enlarge the rounding of those before it, unlike those of a trained network.
+    1 each block of a random network enlarges the rounding of those before it, which then hides faults.
     """
     copied = copy.deepcopy(model).eval()
     modules: list[Any] = list(copied.modules())
