@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # the checkout must be on the path before fx2ait_core is impo
 HOST_TIME_BATCHES = 2
 """Host time is measured at so many of the smallest batches."""
 BURSTS_TOGETHER = 20
+TOGETHER_S = 20.0
+"""Two engines at once are run about so long at most, in at least two bursts."""
 
 
 def measure(wish: Wishes) -> int:
@@ -143,13 +145,13 @@ class Run:
 
     def _verify(self) -> None:
         import fx2ait_core as fx2ait  # noqa: PLC0415
-        from fx2ait_core.bench.verify import Limits  # noqa: PLC0415
-        from fx2ait_core.recipes.schema import for_target  # noqa: PLC0415
+        from fx2ait_core.bench.verify import SHORT_NAMES, Limits, engine_precision  # noqa: PLC0415
         from fx2ait_core.report.columns import verification_cells  # noqa: PLC0415
         from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
         from fx2ait_core.report.plain import plain  # noqa: PLC0415
 
-        limits = Limits(for_target(self.recipe.verify.max_relative_error, self.wish.target) or 1e-2)
+        precision = SHORT_NAMES[engine_precision(self.engine.manifest)]
+        limits = Limits(self.recipe.verify.relative_limit(self.wish.target, precision))
         report = fx2ait.verify(self.engine, self.model, samples=self.recipe.verify.samples, limits=limits)
         self.record.data["verification"] = plain(report)
         self.summary.append(markdown(verification_cells(report)))
@@ -225,6 +227,7 @@ class Run:
 
     def _trust(self, batch: int) -> None:
         from fx2ait_core.bench.trust import (  # noqa: PLC0415
+            BURST,
             differing_on_filled_memory,
             differing_repeats,
             differing_together,
@@ -233,10 +236,13 @@ class Run:
         given = self._inputs(batch)
         row: dict[str, Any] = {"batch": batch, "repetitions": self.wish.repeats}
         self.record.put_rows("differing_runs", [row])
+        started = time.perf_counter()
         row["repeated"] = differing_repeats(self.engine, given, self.wish.repeats)
+        once = (time.perf_counter() - started) / (self.wish.repeats + 1)
         row["on_filled_memory"] = differing_on_filled_memory(self.engine, given)
         twins = [self.engine, self.engine.twin()]
-        row["two_at_once"] = differing_together(twins, [given, self._inputs(batch)], BURSTS_TOGETHER)
+        bursts = max(2, min(BURSTS_TOGETHER, int(TOGETHER_S / (len(twins) * BURST * once))))
+        row["two_at_once"] = differing_together(twins, [given, self._inputs(batch)], bursts)
         wrong = {name: row[name] for name in ("repeated", "on_filled_memory", "two_at_once") if row[name]}
         if wrong:
             raise AssertionError(f"runs that differ from the first: {wrong}")

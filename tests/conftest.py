@@ -152,7 +152,7 @@ def make_plan(target: Target, name: str = "scale and increment") -> Plan:
         )
         source = KernelSource(text.format(signature=signature(f"{name}_kernel", problem)), workspace=4)
         return PlannedKernel(
-            f"{name}_kernel", f"plain_{name}", "fx2ait-test", "Config(x=1)", "cached", 1.5, source, problem
+            f"{name}_kernel", f"plain_{name}", "fx2ait-test", "Config(x=1)", "cached", source, problem
         )
 
     scale = kernel(

@@ -108,6 +108,9 @@ def test_host_time_is_told(engine: Engine) -> None:
     assert 0 < told.run_us < 1e5
     assert told.graph_us is None
     assert told.beyond_us == pytest.approx(told.call_us - told.run_us)
+    assert told.rounds == 5
+    limited = host_time(engine, [image(1)], limit_s=0)
+    assert 10 < limited.rounds < 200, "enough for a median, and no more once the time is over"
 
 
 def test_memory_is_that_of_the_smallest_bucket(engine: Engine) -> None:

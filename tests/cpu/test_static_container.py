@@ -49,7 +49,7 @@ def library(tmp_path_factory, cpu_target):
     operands = (OperandSpec("x", image), OperandSpec("step", scalar))
     problem = Problem("test.add", NO_ATTRIBUTES, operands, PointwiseProgram(1), (), (image, scalar), target)
     source = KernelSource(TEXT.format(signature=signature("add", problem)))
-    kernel = PlannedKernel("add", "plain_add", "fx2ait-test", "()", "heuristic", 1.0, source, problem)
+    kernel = PlannedKernel("add", "plain_add", "fx2ait-test", "()", "heuristic", source, problem)
     launch = Launch(
         *("add", "the node", ""),
         results=(Location("output", 0), Location("output", 1)),

@@ -100,6 +100,20 @@ def test_calibration_copies_and_measures() -> None:
     assert not torch.equal(made.norm.weight, original.norm.weight)
 
 
+def test_branches_that_start_at_zero_add_together_what_the_path_beside_them_holds() -> None:
+    model = torch.nn.Sequential(*(torch.nn.BatchNorm2d(64) for _ in range(16)))
+    for norm in model[:9]:  # the others keep scales of 1
+        torch.nn.init.zeros_(norm.weight)
+    made = calibrated(model, [(torch.randn(4, 64, 2, 2),)])
+    for norm in made[:9]:
+        torch.testing.assert_close(norm.weight.mean(), torch.tensor(1 / 3), atol=0.05, rtol=0)
+        assert 0.19 < norm.weight.min() < norm.weight.max() < 0.48
+        assert norm.bias.abs().max() < 0.11
+    for norm in made[9:]:
+        assert 0.89 < norm.weight.min() < norm.weight.max() < 1.11
+    assert not bool(model[0].weight.any())
+
+
 def test_a_faithful_engine_passes_at_several_batches(model: torch.nn.Module) -> None:
     engine = Pretender(model)
     state = copy.deepcopy(model.state_dict())

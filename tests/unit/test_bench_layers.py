@@ -12,6 +12,7 @@ import torch
 from fx2ait_core.bench import layers as module
 from fx2ait_core.bench.layers import LayerReport, layers, peaks_of
 from fx2ait_core.bench.roofline import Peaks, documented_peaks, measured_peaks
+from fx2ait_core.bench.timing import FEWEST_ROUNDS, interleaved
 from fx2ait_core.errors import ArtifactError, EngineInputError
 from fx2ait_core.report.layers import layer_cells, layers_record
 from fx2ait_core.report.plain import to_json
@@ -83,8 +84,22 @@ class Pretender:
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch) -> LayerReport:
     timing = type("Timing", (), {"ms_median": 0.4})
-    monkeypatch.setattr(module, "interleaved", lambda paths, device, rounds: {"": timing})
+    monkeypatch.setattr(module, "interleaved", lambda paths, device, rounds, limit_s: {"": timing})
     return layers(Pretender(), [1, 8], PEAKS)
+
+
+def test_a_time_limit_leaves_one_pass_and_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    wholes: list[Any] = []
+
+    def remembered(*given: Any, **named: Any) -> Any:
+        wholes.append(interleaved(*given, **named))
+        return wholes[-1]
+
+    monkeypatch.setattr(module, "interleaved", remembered)
+    engine = Pretender()
+    layers(engine, [8], PEAKS, rounds=50, limit_s=0)
+    assert engine.passes == 1
+    assert wholes[0][""].rounds == FEWEST_ROUNDS
 
 
 def test_floors_and_shares(report: LayerReport) -> None:

@@ -35,6 +35,14 @@ def test_a_good_recipe_is_read_and_frozen() -> None:
         recipe.name = "other"  # type: ignore[misc]
 
 
+def test_a_limit_by_precision_goes_before_one_by_target() -> None:
+    given = parse_recipe(GOOD.replace("1e-2", "{cuda: 1e-3, bf16: 2e-2}"), "tiny.yaml").verify
+    assert given.relative_limit("cuda", "fp16") == 1e-3
+    assert given.relative_limit("cuda", "bf16") == 2e-2
+    assert given.relative_limit("cpu", "fp32") == 1e-2
+    assert parse_recipe(GOOD, "tiny.yaml").verify.relative_limit("cuda", "bf16") == 1e-2
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

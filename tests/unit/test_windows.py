@@ -32,7 +32,9 @@ Double = pointwise_operator("test.double")
 Plus = pointwise_operator("test.plus", arity=2)
 C_TYPES = {DType.float16: "half", DType.float32: "float"}
 TARGET = Target(
-    "machine", "", properties={"c_types": C_TYPES, "device_function": "inline", "unroll": "#pragma unroll"}
+    "machine",
+    "",
+    properties={"c_types": C_TYPES, "device_function": "inline", "element_loop": "#pragma unroll"},
 )
 
 

@@ -53,7 +53,7 @@ def cpu_target(threads: int = 2, vector_bytes: int | None = None) -> Target:
         "c_types": names,
         "launch_context": "fx2ait::ThreadPool& pool",
         "device_function": "inline",
-        "unroll": "#pragma GCC unroll 1",
+        "element_loop": "#pragma GCC ivdep",
         "vector_bytes": width,
         "threads": threads,
         "l1_bytes": 48 << 10,

@@ -75,7 +75,7 @@ def cuda_target(arch: str = "sm_90a", **figures: Any) -> Target:
             "c_types": C_TYPES,
             "launch_context": "cudaStream_t stream",
             "device_function": "__device__ __forceinline__",
-            "unroll": "#pragma unroll",
+            "element_loop": "#pragma unroll",
         },
     )
 

@@ -39,7 +39,7 @@ H100 = Target(
         "c_types": {DType.float16: "__half", DType.bfloat16: "__nv_bfloat16", DType.float32: "float"},
         "launch_context": "cudaStream_t stream",
         "device_function": "__device__ __forceinline__",
-        "unroll": "#pragma unroll",
+        "element_loop": "#pragma unroll",
         "multiprocessors": 132,
         "shared_memory_per_block": 232448,
         "shared_memory_per_multiprocessor": 233472,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from .verify import SHORT_NAMES, engine_precision
 
 PASSES = 3
 """Each launch is timed this often; the smallest of the medians counts, since noise only ever adds."""
+LIMIT_S = 10.0
+"""After so many seconds at a batch size, no further pass and no further round of the whole begins."""
 _OLD = "the engine was made by a version that did not record the work of its launches; compile it again"
 
 
@@ -111,6 +114,7 @@ def layers(
     sample_ms: float = 2.0,
     samples: int = 5,
     rounds: int = 10,
+    limit_s: float = LIMIT_S,
     threads: int | None = None,
     progress: Any = None,
 ) -> LayerReport:
@@ -122,6 +126,8 @@ def layers(
     :param sample_ms: each sample repeats a launch for about so long, without gaps.
     :param samples: medians are taken of so many.
     :param rounds: medians of the whole are taken of so many.
+    :param limit_s: at each batch size, a pass over the launches, or a round of the whole, begins only within
+        so many seconds of each; one pass and ``FEWEST_ROUNDS`` rounds are always made.
     :param threads: of PyTorch, on cpu, where it measures the peaks; by default those that it has now.
 
     Raises :class:`~fx2ait_core.errors.EngineInputError` for a batch outside the engine's range, and
@@ -141,9 +147,10 @@ def layers(
         if progress:
             progress.units(done, len(batches), f"batch {batch}")
         given = converted(inputs_at(manifest, batch), precision, device)
-        bucket, times = _launch_times(engine, given, sample_ms, samples)
+        bucket, times = _launch_times(engine, given, sample_ms, samples, limit_s)
         launches = manifest["plan"]["buckets"][bucket]["launches"]
-        whole = interleaved({"": TimedPath(lambda given=given: engine(*given))}, device, rounds)[""]  # type: ignore[misc]
+        path = TimedPath(lambda given=given: engine(*given))  # type: ignore[misc]
+        whole = interleaved({"": path}, device, rounds, limit_s=limit_s)[""]
         tables.append(
             LayerTable(
                 batch, whole.ms_median * 1e3, described_layers(manifest, launches, times, batch, given, peaks)
@@ -225,14 +232,15 @@ def described_layers(
 
 
 def _launch_times(
-    engine: Timeable, given: Sequence[torch.Tensor], sample_ms: float, samples: int
+    engine: Timeable, given: Sequence[torch.Tensor], sample_ms: float, samples: int, limit_s: float
 ) -> tuple[int, list[float]]:
     """The bucket, and microseconds of each launch."""
     bucket = 0
-    passes = []
-    for _ in range(PASSES):
+    passes: list[list[float]] = []
+    began = time.perf_counter()
+    while not passes or (len(passes) < PASSES and time.perf_counter() - began <= limit_s):
         bucket, times = engine.time_launches(*given, sample_ms=sample_ms, samples=samples)
-        passes.append([time.milliseconds * 1e3 for time in times])
+        passes.append([launch.milliseconds * 1e3 for launch in times])
     return bucket, [min(column) for column in zip(*passes, strict=True)]
 
 

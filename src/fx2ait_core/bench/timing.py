@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,8 @@ TARGET_MS = {"cuda": 20.0, "cpu": 50.0}
 """A measurement repeats the call until it takes about this long, so that the clock's grain and the
 launch of the first call do not show."""
 MAX_CALLS = 1000
+FEWEST_ROUNDS = 5
+"""A time limit leaves at least so many rounds, or the median would be one of two."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,19 @@ class Timing:
 
 
 def interleaved(
-    paths: Mapping[str, TimedPath], device: torch.device, rounds: int = 20, warmup: int = 3
+    paths: Mapping[str, TimedPath],
+    device: torch.device,
+    rounds: int = 20,
+    warmup: int = 3,
+    limit_s: float = math.inf,
 ) -> dict[str, Timing]:
     """Time all ``paths`` in turns.
 
     Each path first runs ``warmup`` times. A round measures each path once, the order turning by one
     from round to round. On cuda the time is that between two events around back-to-back calls on the
     current stream; elsewhere it is wall time.
+
+    :param limit_s: no round begins after so many seconds of rounds, once there are ``FEWEST_ROUNDS``.
     """
     calls: dict[str, int] = {}
     for name, path in paths.items():
@@ -53,7 +62,10 @@ def interleaved(
         calls[name] = max(1, min(MAX_CALLS, round(TARGET_MS[device.type] / max(once, 1e-3))))
     taken: dict[str, list[float]] = {name: [] for name in paths}
     names = list(paths)
+    began = time.perf_counter()
     for number in range(rounds):
+        if number >= FEWEST_ROUNDS and time.perf_counter() - began > limit_s:
+            break
         turn = number % max(1, len(names))
         for name in names[turn:] + names[:turn]:
             with paths[name].context():
@@ -61,7 +73,7 @@ def interleaved(
                     paths[name].call()  # the context may have changed what the first call does
                 taken[name].append(_measure(paths[name].call, calls[name], device))
     return {
-        name: Timing(median(times), min(times), max(times), rounds, calls[name])
+        name: Timing(median(times), min(times), max(times), len(times), calls[name])
         for name, times in taken.items()
     }
 

@@ -12,7 +12,8 @@ import torch
 from .accuracy import tensors
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_BURST = 10
+BURST = 10
+"""Calls of an engine in a row, beside another one's."""
 NAN_BYTE = 0xFF
 """Memory full of it is NaN in every floating-point type."""
 RUNS_PER_FILL = 4
@@ -67,7 +68,7 @@ def differing_together(
             with _own_stream(given[0].device):
                 for _ in range(bursts):
                     barrier.wait()
-                    for answer in [tensors(engine(*given)) for _ in range(_BURST)]:
+                    for answer in [tensors(engine(*given)) for _ in range(BURST)]:
                         count.add(answer)
                 _wait(given[0].device)
         except BaseException as error:  # handed on to the caller

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..recipes.schema import for_target
 from ..report.columns import verification_cells
 from ..report.tables import table
 from .command import EXIT_ERROR, command
@@ -38,12 +37,12 @@ def verify_engine(
     engine: Any, model: torch.nn.Module, prepared: Prepared, options: VerifyOptions
 ) -> VerificationReport:
     """The report against the recipe's limits; a failed one is returned, not raised."""
-    from ..bench.verify import Limits, verify  # noqa: PLC0415  # imports torch
+    from ..bench.verify import SHORT_NAMES, Limits, engine_precision, verify  # noqa: PLC0415  # imports torch
 
     section = prepared.recipe.verify
-    relative = for_target(section.max_relative_error, prepared.target)
+    precision = SHORT_NAMES[engine_precision(engine.manifest)]
     limits = Limits(
-        Limits.max_relative_error if relative is None else relative,
+        section.relative_limit(prepared.target, precision),
         section.max_absolute_error,
         section.min_top1_agreement,
     )

@@ -71,7 +71,7 @@ def epilogue_struct(problem: Problem) -> str:
     must be the channel for V > 1.
     """
     device = problem.target["device_function"]
-    unroll = problem.target["unroll"]
+    element_loop = problem.target["element_loop"]
     accesses = [epilogue_access(operand, problem.computed) for operand in problem.epilogue_operands]
     names = [f"e{index}" for index in range(len(accesses))]
     lines = [f"/// {problem.epilogue}, x0 being the accumulator.", "struct Epilogue {"]
@@ -97,7 +97,7 @@ def epilogue_struct(problem: Problem) -> str:
     lines += [f"  {device} void apply([[maybe_unused]] float (&x)[V],"]
     lines += [f"{' ' * len(f'  {device} void apply(')}[[maybe_unused]] const Operands<V>& operands) const {{"]
     if statements:
-        lines += [unroll, "    for (int i = 0; i < V; ++i) {"]
+        lines += [element_loop, "    for (int i = 0; i < V; ++i) {"]
         lines += [f"      {statement}" for statement in statements]
         lines += [f"      x[i] = {result};", "    }"]
     lines += ["  }", "};"]
@@ -119,6 +119,6 @@ def finish_struct(problem: Problem) -> str:
     lines += ["", "  template <int V>"]
     lines += [f"  static {problem.target['device_function']} void apply([[maybe_unused]] float (&x)[V]) {{"]
     if statements:
-        lines += [problem.target["unroll"], "    for (int i = 0; i < V; ++i) {"]
+        lines += [problem.target["element_loop"], "    for (int i = 0; i < V; ++i) {"]
         lines += [*(f"      {statement}" for statement in statements), f"      x[i] = {result};", "    }"]
     return "\n".join([*lines, "  }", "};"])

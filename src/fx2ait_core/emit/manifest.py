@@ -84,7 +84,6 @@ def _kernel(kernel: PlannedKernel) -> dict[str, Any]:
         "distribution": kernel.distribution,
         "config": kernel.config,
         "choice": "heuristic" if kernel.choice == "heuristic" else "measured",
-        "estimate_us": round(kernel.estimate_us, 3),
     }
 
 

@@ -42,7 +42,6 @@ class PlannedKernel:
     distribution: str
     config: str
     choice: Literal["measured", "cached", "heuristic"]
-    estimate_us: float
     source: KernelSource
     problem: Problem
 

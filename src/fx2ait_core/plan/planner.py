@@ -166,7 +166,6 @@ def _kernel(
             distribution=choice.distribution,
             config=str(config),
             choice=choice.choice,
-            estimate_us=choice.microseconds,
             source=kernel.emit(name, problem, config),
             problem=problem,
         )

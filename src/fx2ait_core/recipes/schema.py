@@ -86,11 +86,19 @@ class VerifySection(Section):
     samples: Count = 8
     """Samples compared."""
     max_relative_error: PerTarget[Limit] = 1.0e-2
-    """Largest accepted relative L2 error of any output; one limit, or one by target."""
+    """Largest accepted relative L2 error of any output; one limit, or one by precision or target."""
     max_absolute_error: Limit | None = None
     """Largest accepted absolute error of any element."""
     min_top1_agreement: Annotated[float, Strict(), Field(ge=0, le=1)] | None = None
     """Smallest accepted share of samples whose largest class is the model's."""
+
+    def relative_limit(self, target: str, precision: str) -> float:
+        """``max_relative_error`` of an engine: by its precision (``"fp16"``), else by its target, else the
+        default."""
+        limits = self.max_relative_error
+        if not isinstance(limits, dict):
+            return limits
+        return limits.get(precision, limits.get(target, 1.0e-2))
 
 
 class BenchmarkSection(Section):

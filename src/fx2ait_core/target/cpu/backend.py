@@ -64,7 +64,7 @@ class CpuBackend(Backend):
                 "c_types": self.c_types,
                 "launch_context": "fx2ait::ThreadPool& pool",
                 "device_function": "inline",
-                "unroll": "#pragma GCC ivdep",
+                "element_loop": "#pragma GCC ivdep",  # before loops whose turns are independent: vectorize
                 "vector_bytes": vector_bytes,
                 "threads": settings.threads,
                 "l1_bytes": processor.l1_bytes,

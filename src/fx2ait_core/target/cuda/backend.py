@@ -131,7 +131,7 @@ class CudaBackend(Backend):
                 "c_types": self.c_types,
                 "launch_context": "cudaStream_t stream",
                 "device_function": "__device__ __forceinline__",
-                "unroll": "#pragma unroll",
+                "element_loop": "#pragma unroll",  # before loops over arrays that must stay in registers
                 "compute_capability": capability,
                 **properties,
             },
