@@ -173,6 +173,24 @@ def test_broadcasting_that_no_epilogue_offers_stays_apart() -> None:
     assert kinds(graph) == ["test.mixer", "core.pointwise"]
 
 
+def test_a_constant_without_the_batch_of_one_is_read_element_by_element() -> None:
+    """Kernels index such an operand by the offset in the result, so that it takes the result's layout."""
+    b = Builder(1, 8, 4, 4)
+    values = np.arange(8 * 4 * 4.0).reshape(8, 4, 4)
+    graph = b.run(b.add(Plus, b.mixer(b.input), Constant("position", values)))
+    (operand,) = graph.operators[0].epilogue_operands
+    assert operand.type.shape == (1, 8, 4, 4) and operand.type.layout.is_channels_last
+    assert isinstance(operand, Constant) and np.array_equal(operand.array[0], values)
+
+
+def test_a_computed_value_without_the_batch_of_one_stays_apart() -> None:
+    b = Builder(1, 8, 4, 4)
+    lower_rank = Input("y", tensor_type((8, 4, 4), DType.float32))
+    b.graph.inputs.append(lower_rank)
+    graph = b.run(b.add(Plus, b.mixer(b.input), b.add(Flat, lower_rank)))
+    assert all(operator.epilogue is None for operator in graph.operators)
+
+
 @pytest.mark.parametrize(
     ("target", "expected"), [("machine", "x0 > 0.0f ? x0 : 0.5f * x0"), ("toy", "leak_of_toy(x0, 0.5f)")]
 )

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from ..errors import KernelError
 from ..extend.contributions import PassContext
+from ..ir.dims import Shape
 from ..ir.fused import FusedPointwise, ProgramAttributes
 from ..ir.graph import Graph
 from ..ir.operator import Attributes, Operator
@@ -97,12 +98,27 @@ def _channel_axis(result: TensorType) -> int:
     return 1 if result.rank > 2 else result.rank - 1
 
 
+def _full_rank(operand: Value, result: TensorType) -> Shape:
+    """The operand's shape with the leading dimensions of size 1 that broadcasting gives it."""
+    return (1,) * (result.rank - operand.type.rank) + operand.type.shape
+
+
+def _as_epilogue_operand(operand: Value, result: TensorType) -> Value:
+    """The operand in the result's rank where it is read element by element."""
+    shape = _full_rank(operand, result)
+    if shape != result.shape or operand.type.rank == result.rank or not isinstance(operand, Constant):
+        return operand
+    return Constant(operand.name, operand.array.reshape([int(dim) for dim in shape]))
+
+
 def _fits_epilogue(operand: Value, result: TensorType) -> bool:
-    shape = (1,) * (result.rank - operand.type.rank) + operand.type.shape
     if operand.type.rank > result.rank or not operand.type.dtype.is_floating:
         return False
-    if shape == result.shape or all(dim == 1 for dim in shape):
+    shape = _full_rank(operand, result)
+    if all(dim == 1 for dim in shape):
         return True
+    if shape == result.shape:  # element by element: in the result's layout, hence of its rank
+        return operand.type.rank == result.rank or isinstance(operand, Constant)
     channel = _channel_axis(result)
     return all(dim == (result.shape[axis] if axis == channel else 1) for axis, dim in enumerate(shape))
 
@@ -165,7 +181,8 @@ def _fuse(graph: Graph, producer: Operator, operator: FusedPointwise) -> None:
         return
     own = producer.epilogue or PointwiseProgram(1)
     producer.epilogue = own.then(program, slot)
-    producer.epilogue_operands = [*producer.epilogue_operands, *others]
+    taken = [_as_epilogue_operand(value, operator.result.type) for value in others]
+    producer.epilogue_operands = [*producer.epilogue_operands, *taken]
     producer.origin = producer.origin.merged(operator.origin)
     producer.results = [operator.result]
     operator.result.producer = producer
