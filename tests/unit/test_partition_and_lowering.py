@@ -8,6 +8,7 @@ from torch import nn
 
 from fx2ait_core.capture import CapturedProgram, capture
 from fx2ait_core.errors import ConversionError, Decline, UnsupportedNodesError
+from fx2ait_core.extend.call import Call
 from fx2ait_core.extend.contributions import Converter
 from fx2ait_core.extend.registry import Contribution, Registry
 from fx2ait_core.ir.operator import pointwise_operator
@@ -51,6 +52,23 @@ def test_every_unsupported_node_is_listed_with_every_reason() -> None:
         "install more plugins",
     ):
         assert part in text
+
+
+class Pooled(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        values, _ = torch.max(x, 0)
+        _, indices = torch.max(x, 1)
+        return values, indices
+
+
+def test_a_converter_is_told_which_results_are_read() -> None:
+    seen = []
+
+    def supports(call: Call) -> None:
+        seen.append(call.results_read)
+
+    partition(captured(Pooled()), registry(Converter("aten.max.dim", lambda call: None, supports)))
+    assert seen == [frozenset({0}), frozenset({1})]
 
 
 class Sines(nn.Module):
