@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fx2ait_core.errors import IRError, KernelError
+from fx2ait_core.errors import IRError, KernelError, PluginError
 from fx2ait_core.extend.contributions import Kernel, PassContext, PointwiseExpression
 from fx2ait_core.extend.registry import Contribution, Registry
 from fx2ait_core.ir.dtypes import DType
@@ -205,6 +205,18 @@ def test_an_operator_without_expression_is_named() -> None:
     b = Builder()
     with pytest.raises(KernelError, match=r"expression of test.nothing for target machine"):
         b.run(b.add(pointwise_operator("test.nothing"), b.input))
+
+
+@pytest.mark.parametrize("text", ["{0} * {alpha}", "{1}", "{0", "{0} + {}"])
+def test_an_expression_that_cannot_be_filled_in_is_named(text: str) -> None:
+    made = context()
+    faulty = Contribution(PointwiseExpression(Leak, text, target="machine"), "test 1")
+    b = Builder()
+    with pytest.raises(PluginError, match=r"the expression of test.leak, .* cannot be filled in"):
+        b.run(
+            b.add(Leak, b.input, attributes=Slope()),
+            context=replace(made, registry=Registry({"expressions": [faulty]})),
+        )
 
 
 def test_inputs_are_read_as_they_come_by_kernels_that_can() -> None:

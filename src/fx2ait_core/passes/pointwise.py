@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
-from ..errors import KernelError
-from ..extend.contributions import PassContext
+from ..errors import KernelError, PluginError
+from ..extend.contributions import PassContext, PointwiseExpression
 from ..ir.dims import Shape
 from ..ir.fused import FusedPointwise, ProgramAttributes
 from ..ir.graph import Graph
@@ -50,12 +50,22 @@ def form_programs(graph: Graph, context: PassContext) -> None:
                 f"{operator.kind} for target {context.target.name}"
             )
         arity = len(operator.operands)
-        placeholders = [f"{{{index}}}" for index in range(arity)]
-        text = f"({expression.expression})".format(*placeholders, **attribute_literals(operator.attributes))
-        step = PointwiseStep(operator.kind, text[1:-1], tuple(range(arity)))
+        step = PointwiseStep(operator.kind, _filled_in(expression, operator), tuple(range(arity)))
         graph.operators[position] = _replacement(
             graph, operator, operator.operands, PointwiseProgram(arity, (step,))
         )
+
+
+def _filled_in(expression: PointwiseExpression, operator: Operator) -> str:
+    """The expression with attributes as literals and a placeholder for each operand."""
+    placeholders = [f"{{{index}}}" for index in range(len(operator.operands))]
+    try:
+        return expression.expression.format(*placeholders, **attribute_literals(operator.attributes))
+    except (IndexError, KeyError, ValueError) as error:
+        raise PluginError(
+            f"the expression of {operator.kind}, {expression.expression!r}, cannot be filled in "
+            f"({type(error).__name__}: {error}); braces hold operand numbers or names of numeric attributes"
+        ) from error
 
 
 def _replacement(
