@@ -63,6 +63,7 @@ SHAPES: list[Function] = [
     lambda x: (x * 2).mean(1, keepdim=True).expand(-1, 3, -1, -1),
     lambda x: x.mean(2, keepdim=True).broadcast_to(x.shape) - x,
     lambda x: (x + 1).transpose_(1, 2).unsqueeze_(1),
+    lambda x: torch.relu(torch.cat([x, x * 2, x[None].reshape(-1, 4, 6, 2)], 0)),
 ]
 
 

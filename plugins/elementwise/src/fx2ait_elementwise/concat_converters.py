@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fx2ait_core.sdk import Call, Converter, Decline, IRError, Value, is_static
+from fx2ait_core.sdk import Call, Converter, Decline, IRError, Value
 
 from .operators import Concat, ConcatAttributes, Unsqueeze, UnsqueezeAttributes
 from .shape_converters import axis_of, view_of
@@ -19,8 +19,6 @@ def _supports_cat(call: Call) -> Decline | None:
     if len(dtypes) > 1:
         return Decline(f"dtypes must agree, not {' and '.join(dtypes)}")
     axis = axis_of(call["dim"], operands[0].type.rank)
-    if not is_static(tensor.type.shape[axis] for tensor in operands):
-        return Decline("concatenation along a dynamic dimension has no kernel")
     try:
         Concat.infer([tensor.type for tensor in operands], ConcatAttributes(axis))
     except IRError as error:
