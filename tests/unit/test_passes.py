@@ -229,6 +229,16 @@ def test_inputs_are_read_as_they_come_by_kernels_that_can() -> None:
     assert graph.operators[0].result.type.dtype is DType.float16
 
 
+def test_integer_inputs_are_refused_by_name_unless_a_kernel_reads_them_as_they_come() -> None:
+    b = Builder()
+    b.input.type = b.input.type.with_dtype(DType.int64)
+    with pytest.raises(KernelError, match=r"v0: test.flat reads the input x int64\[2, 8, 4, 4\]"):
+        b.run(b.add(Flat, b.input))
+    b = Builder()
+    b.input.type = b.input.type.with_dtype(DType.int64)
+    assert kinds(b.run(b.mixer(b.input)))[0] == "test.mixer"
+
+
 def test_layouts_spread_and_are_converted_once() -> None:
     b = Builder()
     mixed = b.add(Double, b.mixer(b.input))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import IRError
+from ..errors import IRError, KernelError
 from ..extend.contributions import PassContext
 from ..ir.fused import FusedPointwise, ProgramAttributes
 from ..ir.graph import Graph
@@ -61,6 +61,12 @@ class _Assigner:
         if isinstance(value, Constant):
             return value if value.type.layout == layout else value.stored_as(layout=layout)
         external = isinstance(value, Input)
+        if external and not value.type.dtype.is_floating:
+            where = f"{str(reader.origin) or reader.name}: {reader.kind}" if reader else "an output"
+            raise KernelError(
+                f"{where} reads the input {value.name} {value.type}; what is not floating point is taken "
+                "only by kernels that read inputs as the caller has them"
+            )
         if value.type.layout == layout and not external:
             return value
         if (value, layout) in self.converted:

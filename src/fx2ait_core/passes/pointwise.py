@@ -46,7 +46,7 @@ def form_programs(graph: Graph, context: PassContext) -> None:
         expression = context.registry.expression(operator.kind, context.target.name)
         if expression is None:
             raise KernelError(
-                f"{operator.origin or operator.name}: no installed plugin has an expression of "
+                f"{str(operator.origin) or operator.name}: no installed plugin has an expression of "
                 f"{operator.kind} for target {context.target.name}"
             )
         arity = len(operator.operands)
