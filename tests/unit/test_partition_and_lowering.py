@@ -135,6 +135,14 @@ def test_what_a_converter_makes_must_be_pytorch_s_result(convert: Any, fault: st
     assert last in str(raised.value)
 
 
+def test_results_without_elements_are_refused() -> None:
+    def convert(call: Call) -> Any:
+        return call.emit(Sine, [Constant("c", np.zeros((2, 0)))])
+
+    with pytest.raises(ConversionError, match=r"test.sine makes float64\[2, 0\], which holds no elements"):
+        lower(partition(captured(Sines()), registry(Converter("aten.sin.default", convert))))
+
+
 class Largest(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.max(x, 1)[0]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..capture.tensors import dim_of, dtype_of
-from ..errors import ConversionError, Fx2aitError
+from ..errors import ConversionError, Fx2aitError, IRError
 from ..ir.dims import Shape, is_static
 from ..ir.graph import Graph
 from ..ir.operator import Operator
@@ -32,6 +32,8 @@ def lower(partitioned: PartitionedProgram) -> Graph:
 
     def append(made: Operator) -> None:
         for result in made.results:
+            if 0 in result.type.shape:
+                raise IRError(f"{made.kind} makes {result.type}, which holds no elements")
             result.name = graph.fresh_name(result.name)
         graph.operators.append(made)
 
