@@ -21,6 +21,7 @@ from fx2ait_core.ir.types import TensorType, tensor_type
 from fx2ait_core.ir.value import Constant, Input, Value
 from fx2ait_core.ir.verifier import verify
 from fx2ait_core.passes.pipeline import CORE_PASSES, run_passes
+from fx2ait_core.passes.pointwise import literal
 from fx2ait_core.target.target import Target
 
 Double = pointwise_operator("test.double")
@@ -205,6 +206,29 @@ def test_an_operator_without_expression_is_named() -> None:
     b = Builder()
     with pytest.raises(KernelError, match=r"expression of test.nothing for target machine"):
         b.run(b.add(pointwise_operator("test.nothing"), b.input))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1f"),
+        (-2, "(-2.0f)"),
+        (1e39, "(__builtin_inff())"),
+        (-1e300, "(-__builtin_inff())"),
+        (1e-46, "0.0f"),
+        (-1e-46, "(-0.0f)"),
+        (1e-45, "1e-45f"),
+    ],
+)
+def test_literals_are_numbers_of_float32(value: float, text: str) -> None:
+    assert literal(value) == text
+
+
+def test_an_integer_input_is_no_output() -> None:
+    b = Builder()
+    b.input.type = b.input.type.with_dtype(DType.int64)
+    with pytest.raises(KernelError, match="an output reads the input x int64"):
+        b.run(b.input)
 
 
 @pytest.mark.parametrize("text", ["{0} * {alpha}", "{1}", "{0", "{0} + {}"])

@@ -27,6 +27,7 @@ UNARY: list[Function] = [
     lambda x: 3 - x,
     lambda x: x * 0.25,
     lambda x: x / 3,
+    lambda x: x * 1e-46 + torch.clamp(x, -1e39, 1e39),
     lambda x: 2.0 / (torch.abs(x) + 1.0),
     lambda x: torch.add(x, 1.5, alpha=2),
     lambda x: torch.div(x * 4, 3.0, rounding_mode="floor"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
+import numpy as np
+
 from ..errors import KernelError, PluginError
 from ..extend.contributions import PassContext, PointwiseExpression
 from ..ir.dims import Shape
@@ -21,15 +23,22 @@ ADD = PointwiseStep("core.add", "{0} + {1}", (0, 1))
 
 
 def literal(value: object) -> str:
-    """An attribute as a float literal of C; infinities and NaN by the compiler's constants."""
+    """An attribute as a float literal of C; infinities and NaN by the compiler's constants.
+
+    What is too large or too small for float32 becomes infinity or zero, as it does in PyTorch.
+    """
     number = float(value)  # type: ignore[arg-type]
+    with np.errstate(over="ignore", under="ignore"):
+        single = float(np.float32(number))
+    if single == 0.0 or abs(single) == float("inf"):
+        number = single
     if number != number:  # noqa: PLR0124
         return '__builtin_nanf("")'
     if number in (float("inf"), float("-inf")):
         return f"({'-' if number < 0 else ''}__builtin_inff())"
     text = repr(number)
     text = text if any(mark in text for mark in ".e") else f"{text}.0"
-    return f"({text}f)" if number < 0 else f"{text}f"
+    return f"({text}f)" if text.startswith("-") else f"{text}f"
 
 
 def attribute_literals(attributes: Attributes) -> dict[str, str]:
