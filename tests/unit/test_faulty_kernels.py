@@ -14,7 +14,7 @@ from fx2ait_core.ir.dtypes import DType
 from fx2ait_core.ir.operator import NO_ATTRIBUTES
 from fx2ait_core.ir.pointwise import PointwiseProgram
 from fx2ait_core.ir.types import tensor_type
-from fx2ait_core.plan.problems import offers_for
+from fx2ait_core.plan.problems import label_of, offers_for
 from fx2ait_core.target.target import Target
 from fx2ait_core.tune.cache import TuningCache
 from fx2ait_core.tune.offers import Device, Offer, Policy
@@ -59,6 +59,23 @@ def test_faults_are_named(changed: dict[str, Any], fault: str) -> None:
         offers(**changed)
     assert str(raised.value).startswith("layer1: the kernel op_cpu of a plugin 1.0: ")
     assert fault in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        (lambda problem, config: None, "label gave None"),
+        (lambda problem, config: problem.nothing, "label failed: AttributeError"),
+    ],
+)
+def test_a_faulty_label_is_named(label: Any, fault: str) -> None:
+    with pytest.raises(PluginError, match=f"the kernel op_cpu of a plugin 1.0: {fault}"):
+        label_of(kernel(label=label), PROBLEM, "the way", "a plugin 1.0")
+
+
+def test_a_label_becomes_an_identifier() -> None:
+    found = label_of(kernel(label=lambda p, c: "3x3 conv/ü"), PROBLEM, "the way", "a plugin 1.0")
+    assert found == "3x3_conv"
 
 
 def raise_decline(problem: Problem) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from ..errors import Decline, KernelError, PluginError
 from ..extend.contributions import Candidate, Kernel
@@ -65,6 +67,21 @@ def offers_for(problem: Problem, registry: Registry, where: str) -> list[Offer]:
             f"{', '.join(str(o.type) for o in problem.operands)}:\n  {said}"
         )
     return offers
+
+
+def label_of(kernel: Kernel, problem: Problem, config: Any, distribution: str) -> str:
+    """The readable part of a function's name, as an identifier of C.
+
+    Raises :class:`~fx2ait_core.errors.PluginError` where the kernel's own label is none.
+    """
+    owner = f"the kernel {kernel.name} of {distribution}"
+    try:
+        label = kernel.label(problem, config)
+    except Exception as error:
+        raise PluginError(f"{owner}: label failed: {type(error).__name__}: {error}") from error
+    if not isinstance(label, str):
+        raise PluginError(f"{owner}: label gave {label!r}, which is no text")
+    return re.sub(r"[^A-Za-z0-9_]+", "_", label).strip("_")
 
 
 def _candidates(kernel: Kernel, problem: Problem, owner: str) -> list[Candidate]:
