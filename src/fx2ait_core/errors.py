@@ -28,7 +28,7 @@ class UnsupportedNodesError(Fx2aitError):
 
 
 class ConversionError(Fx2aitError):
-    """A converter accepted a node and then failed on it."""
+    """A converter accepted a node and then failed on it, or made something else of it."""
 
 
 class PluginError(Fx2aitError):

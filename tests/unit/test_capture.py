@@ -114,6 +114,20 @@ def test_inputs_must_be_tensors() -> None:
         capture(nn.Identity(), (3,))  # type: ignore[arg-type]
 
 
+class ToDouble(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.double()
+
+
+def test_what_no_engine_takes_or_gives_is_refused_at_once() -> None:
+    with pytest.raises(CaptureError, match=r"example input 0 is float64; .* \.float\(\)"):
+        capture(nn.ReLU(), (torch.randn(2, 3, dtype=torch.float64),))
+    with pytest.raises(CaptureError, match="output 0 is float64"):
+        capture(ToDouble(), (torch.randn(2, 3),))
+    with pytest.raises(CaptureError, match=r"example input 0 of shape \(2, 0\) holds no elements"):
+        capture(nn.ReLU(), (torch.randn(2, 0),))
+
+
 def test_names_must_match_in_number() -> None:
     with pytest.raises(CaptureError, match="2 input names were given for 1"):
         capture(nn.Linear(2, 2), (torch.randn(1, 2),), input_names=["a", "b"])

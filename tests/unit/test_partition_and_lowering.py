@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from fx2ait_core.capture import CapturedProgram, capture
-from fx2ait_core.errors import ConversionError, Decline, UnsupportedNodesError
+from fx2ait_core.errors import ConversionError, Decline, PluginError, UnsupportedNodesError
+from fx2ait_core.extend.call import Call
 from fx2ait_core.extend.contributions import Converter
 from fx2ait_core.extend.registry import Contribution, Registry
 from fx2ait_core.ir.operator import pointwise_operator
+from fx2ait_core.ir.value import Constant
 from fx2ait_core.lower import lower
 from fx2ait_core.normalize import normalize
 from fx2ait_core.partition import partition
@@ -53,6 +58,23 @@ def test_every_unsupported_node_is_listed_with_every_reason() -> None:
         assert part in text
 
 
+class Pooled(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        values, _ = torch.max(x, 0)
+        _, indices = torch.max(x, 1)
+        return values, indices
+
+
+def test_a_converter_is_told_which_results_are_read() -> None:
+    seen = []
+
+    def supports(call: Call) -> None:
+        seen.append(call.results_read)
+
+    partition(captured(Pooled()), registry(Converter("aten.max.dim", lambda call: None, supports)))
+    assert seen == [frozenset({0}), frozenset({1})]
+
+
 class Sines(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.sin(torch.sin(x))
@@ -75,6 +97,61 @@ def test_the_highest_priority_that_does_not_decline_converts() -> None:
     assert used == ["middle", "middle"]
     assert [operator.kind for operator in graph.operators] == ["test.sine", "test.sine"]
     assert graph.output_names == ["output"]
+
+
+@pytest.mark.parametrize(
+    ("supports", "fault"),
+    [
+        (lambda call: call["nothing"], "its predicate failed: KeyError: 'nothing'"),
+        (lambda call: call.emit(Sine, [call["self"]]), "must not emit"),
+        (lambda call: True, "answered True; return None or Decline"),
+        (lambda call: False, "answered False"),
+        (lambda call: "no", "answered 'no'"),
+    ],
+)
+def test_a_faulty_predicate_is_named(supports: Any, fault: str) -> None:
+    offers = registry(Converter("aten.sin.default", lambda call: None, supports))
+    with pytest.raises(PluginError) as raised:
+        partition(captured(Sines()), offers)
+    assert "sin: the converter of aten.sin.default by dist-0 1.0" in str(raised.value)
+    assert fault in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("convert", "fault"),
+    [
+        (lambda call: None, "it returned a NoneType, not a value"),
+        (lambda call: [call["self"]], "it returned a list, not a value"),
+        (lambda call: Constant("c", np.zeros((4, 2))), "it made float64[4, 2], but .* shape (2, 4)"),
+        (lambda call: Constant("c", np.zeros(4)), "it made float64[4], but .* shape (2, 4)"),
+        (lambda call: Constant("c", np.zeros((2, 4), np.int64)), "it made int64[2, 4], but .*torch.float32"),
+    ],
+)
+def test_what_a_converter_makes_must_be_pytorch_s_result(convert: Any, fault: str) -> None:
+    with pytest.raises(ConversionError) as raised:
+        lower(partition(captured(Sines()), registry(Converter("aten.sin.default", convert))))
+    first, _, last = fault.partition(".*")
+    assert "the converter of dist-0 1.0 failed: " + first in str(raised.value)
+    assert last in str(raised.value)
+
+
+def test_results_without_elements_are_refused() -> None:
+    def convert(call: Call) -> Any:
+        return call.emit(Sine, [Constant("c", np.zeros((2, 0)))])
+
+    with pytest.raises(ConversionError, match=r"test.sine makes float64\[2, 0\], which holds no elements"):
+        lower(partition(captured(Sines()), registry(Converter("aten.sin.default", convert))))
+
+
+class Largest(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.max(x, 1)[0]
+
+
+def test_every_result_that_a_converter_makes_is_checked() -> None:
+    for made in (lambda call: [call["self"], None], lambda call: call["self"]):
+        with pytest.raises(ConversionError, match=r"it made float32\[2, 4\]"):
+            lower(partition(captured(Largest()), registry(Converter("aten.max.dim", made))))
 
 
 def test_a_failing_converter_is_named_with_the_node_and_the_line() -> None:

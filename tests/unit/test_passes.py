@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fx2ait_core.errors import IRError, KernelError
+from fx2ait_core.errors import IRError, KernelError, PluginError
 from fx2ait_core.extend.contributions import Kernel, PassContext, PointwiseExpression
 from fx2ait_core.extend.registry import Contribution, Registry
 from fx2ait_core.ir.dtypes import DType
@@ -21,6 +21,7 @@ from fx2ait_core.ir.types import TensorType, tensor_type
 from fx2ait_core.ir.value import Constant, Input, Value
 from fx2ait_core.ir.verifier import verify
 from fx2ait_core.passes.pipeline import CORE_PASSES, run_passes
+from fx2ait_core.passes.pointwise import literal
 from fx2ait_core.target.target import Target
 
 Double = pointwise_operator("test.double")
@@ -173,6 +174,24 @@ def test_broadcasting_that_no_epilogue_offers_stays_apart() -> None:
     assert kinds(graph) == ["test.mixer", "core.pointwise"]
 
 
+def test_a_constant_without_the_batch_of_one_is_read_element_by_element() -> None:
+    """Kernels index such an operand by the offset in the result, so that it takes the result's layout."""
+    b = Builder(1, 8, 4, 4)
+    values = np.arange(8 * 4 * 4.0).reshape(8, 4, 4)
+    graph = b.run(b.add(Plus, b.mixer(b.input), Constant("position", values)))
+    (operand,) = graph.operators[0].epilogue_operands
+    assert operand.type.shape == (1, 8, 4, 4) and operand.type.layout.is_channels_last
+    assert isinstance(operand, Constant) and np.array_equal(operand.array[0], values)
+
+
+def test_a_computed_value_without_the_batch_of_one_stays_apart() -> None:
+    b = Builder(1, 8, 4, 4)
+    lower_rank = Input("y", tensor_type((8, 4, 4), DType.float32))
+    b.graph.inputs.append(lower_rank)
+    graph = b.run(b.add(Plus, b.mixer(b.input), b.add(Flat, lower_rank)))
+    assert all(operator.epilogue is None for operator in graph.operators)
+
+
 @pytest.mark.parametrize(
     ("target", "expected"), [("machine", "x0 > 0.0f ? x0 : 0.5f * x0"), ("toy", "leak_of_toy(x0, 0.5f)")]
 )
@@ -189,6 +208,41 @@ def test_an_operator_without_expression_is_named() -> None:
         b.run(b.add(pointwise_operator("test.nothing"), b.input))
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1f"),
+        (-2, "(-2.0f)"),
+        (1e39, "(__builtin_inff())"),
+        (-1e300, "(-__builtin_inff())"),
+        (1e-46, "0.0f"),
+        (-1e-46, "(-0.0f)"),
+        (1e-45, "1e-45f"),
+    ],
+)
+def test_literals_are_numbers_of_float32(value: float, text: str) -> None:
+    assert literal(value) == text
+
+
+def test_an_integer_input_is_no_output() -> None:
+    b = Builder()
+    b.input.type = b.input.type.with_dtype(DType.int64)
+    with pytest.raises(KernelError, match="an output reads the input x int64"):
+        b.run(b.input)
+
+
+@pytest.mark.parametrize("text", ["{0} * {alpha}", "{1}", "{0", "{0} + {}"])
+def test_an_expression_that_cannot_be_filled_in_is_named(text: str) -> None:
+    made = context()
+    faulty = Contribution(PointwiseExpression(Leak, text, target="machine"), "test 1")
+    b = Builder()
+    with pytest.raises(PluginError, match=r"the expression of test.leak, .* cannot be filled in"):
+        b.run(
+            b.add(Leak, b.input, attributes=Slope()),
+            context=replace(made, registry=Registry({"expressions": [faulty]})),
+        )
+
+
 def test_inputs_are_read_as_they_come_by_kernels_that_can() -> None:
     b = Builder()
     assert kinds(b.run(b.mixer(b.input)))[0] == "test.mixer"
@@ -197,6 +251,16 @@ def test_inputs_are_read_as_they_come_by_kernels_that_can() -> None:
     assert kinds(graph)[:3] == ["core.pointwise", "test.mixer", "test.mixer"], "converted once for both"
     assert graph.operators[0].result.type.layout.is_channels_last
     assert graph.operators[0].result.type.dtype is DType.float16
+
+
+def test_integer_inputs_are_refused_by_name_unless_a_kernel_reads_them_as_they_come() -> None:
+    b = Builder()
+    b.input.type = b.input.type.with_dtype(DType.int64)
+    with pytest.raises(KernelError, match=r"v0: test.flat reads the input x int64\[2, 8, 4, 4\]"):
+        b.run(b.add(Flat, b.input))
+    b = Builder()
+    b.input.type = b.input.type.with_dtype(DType.int64)
+    assert kinds(b.run(b.mixer(b.input)))[0] == "test.mixer"
 
 
 def test_layouts_spread_and_are_converted_once() -> None:

@@ -45,6 +45,9 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "hardsigmoid": [{}],
     "hardswish": [{}],
     "gelu": [{}, {"approximate": "tanh"}],
+    "clip": [{"min": -0.5, "max": 1.5}],
+    "selu": [{}],
+    "celu": [{}, {"alpha": 0.3}, {"alpha": -2.0}],
 }
 
 
@@ -109,6 +112,21 @@ def test_clamp_to_tensors_broadcasts() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("overload", "arguments", "kind"),
+    [
+        ("aten.clamp_min.Tensor", {"min": float32(3)}, "activation.clamp_min_tensor"),
+        ("aten.clamp_max_.Tensor", {"max": float32(3)}, "activation.clamp_max_tensor"),
+        ("aten.clip.Tensor", {"max": float32(3)}, "activation.clamp_max_tensor"),
+        ("aten.special_expit.default", {}, "activation.sigmoid"),
+    ],
+)
+def test_other_names_convert_alike(overload: str, arguments: dict[str, Any], kind: str) -> None:
+    recorded = record_call(overload, self=float32(2, 3), **arguments)
+    assert recorded.convert(CONVERTERS).type.shape == (2, 3)
+    assert [operator.kind for operator in recorded.operators] == [kind]
+
+
 def test_clamp_without_limits_is_the_identity() -> None:
     recorded = record_call("aten.clamp.Tensor", self=float32(2))
     assert recorded.convert(CONVERTERS) is recorded.call["self"]
@@ -120,6 +138,7 @@ def test_clamp_without_limits_is_the_identity() -> None:
         ("aten.relu.default", {"self": tensor_type((2,), DType.int64)}, "floating point"),
         ("aten.gelu.default", {"approximate": "quick"}, "approximate"),
         ("aten.clamp.Tensor", {"min": tensor_type((2,), DType.float16)}, "dtypes must agree"),
+        ("aten.celu.default", {"alpha": 0}, "alpha, which is 0"),
         ("aten.leaky_relu.default", {"negative_slope": object()}, "known ahead of time"),
     ],
 )

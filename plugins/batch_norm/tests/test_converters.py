@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,9 @@ def test_matches_pytorch(overload: str, channels: int, spatial: int, affine: boo
 def test_the_statistics_for_a_backward_pass_are_not_offered() -> None:
     results = record(OVERLOADS[1], (2, 3, 4), random_statistics(3)).convert(CONVERTERS)
     assert [result is None for result in results] == [False, True, True]
+    recorded = record(OVERLOADS[1], (2, 3, 4), random_statistics(3))
+    read = RecordedCall(replace(recorded.call, results_read=frozenset({1})), recorded.graph)
+    assert "backward pass" in read.decline(CONVERTERS)
 
 
 def test_training_is_declined() -> None:
@@ -71,7 +76,9 @@ def test_training_is_declined() -> None:
 
 def test_without_running_statistics_is_declined() -> None:
     statistics = random_statistics(3) | {"running_mean": None, "running_var": None}
-    assert "track_running_stats" in record(OVERLOADS[0], (2, 3, 4), statistics).decline(CONVERTERS)
+    for training in (False, True):  # the module asks for training even in eval mode
+        recorded = record(OVERLOADS[0], (2, 3, 4), statistics, training=training)
+        assert "track_running_stats" in recorded.decline(CONVERTERS)
 
 
 @pytest.mark.parametrize("name", ["weight", "bias", "running_mean", "running_var"])

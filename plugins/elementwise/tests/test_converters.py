@@ -46,10 +46,21 @@ BINARY: list[tuple[str, dict[str, Any]]] = [
     ("aten.maximum.default", {"other": T}),
     ("aten.minimum.default", {"other": T}),
     ("aten.maximum.default", {"other": np.array(0.5, np.float32)}),
+    ("aten.max.other", {"other": T}),
+    ("aten.min.other", {"other": T}),
+    ("aten.subtract.Tensor", {"other": T, "alpha": 2}),
+    ("aten.multiply.Scalar", {"other": 1.5}),
+    ("aten.divide.Tensor", {"other": T}),
+    ("aten.divide.Scalar_mode", {"other": 0.7, "rounding_mode": "trunc"}),
+    ("aten.true_divide.Tensor", {"other": 3}),
+    ("aten.floor_divide.default", {"other": T}),
+    ("aten.floor_divide.Scalar", {"other": 2}),
     ("aten.pow.Tensor_Tensor", {"exponent": T}),
     *(("aten.pow.Tensor_Scalar", {"exponent": e}) for e in (2, 3, 1, 0, 0.5, -1, -2, 1.7)),
     ("aten.pow.Scalar", {"self": 2, "exponent": T}),
     *((f"aten.{name}.default", {}) for name in ("exp", "sqrt", "neg", "abs", "reciprocal", "square")),
+    ("aten.negative.default", {}),
+    ("aten.absolute.default", {}),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from fx2ait_core.testing.matching import TARGETS, Case, assert_matches_pytorch
 
@@ -26,6 +27,7 @@ UNARY: list[Function] = [
     lambda x: 3 - x,
     lambda x: x * 0.25,
     lambda x: x / 3,
+    lambda x: x * 1e-46 + torch.clamp(x, -1e39, 1e39),
     lambda x: 2.0 / (torch.abs(x) + 1.0),
     lambda x: torch.add(x, 1.5, alpha=2),
     lambda x: torch.div(x * 4, 3.0, rounding_mode="floor"),
@@ -55,7 +57,26 @@ SHAPES: list[Function] = [
     lambda x: torch.cat([x + 1, x, x * 3], 3),
     lambda x: x.mean((2, 3), keepdim=True).squeeze(3).squeeze(2),
     lambda x: x.flatten(),
+    lambda x: torch.stack([x, x * 2], 1),
+    lambda x: torch.stack([x + 1, x], -1),
+    lambda x: x.unflatten(1, (2, -1)).movedim(1, -1) * 2,
+    lambda x: (x * x.mean((2, 3), keepdim=True).expand_as(x)).mT,
+    lambda x: (x * 2).mean(1, keepdim=True).expand(-1, 3, -1, -1),
+    lambda x: x.mean(2, keepdim=True).broadcast_to(x.shape) - x,
+    lambda x: (x + 1).transpose_(1, 2).unsqueeze_(1),
+    lambda x: torch.relu(torch.cat([x, x * 2, x[None].reshape(-1, 4, 6, 2)], 0)),
 ]
+
+
+class ClassToken(nn.Module):
+    """A constant repeated along the dynamic batch and put in front of a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -86,4 +107,5 @@ def test_binary_arithmetic_broadcasts(
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_shape_operators(target: str) -> None:
-    assert_matches_pytorch([Case(f, ((1, 4, 6, 2),)) for f in SHAPES], target=target)
+    cases = [Case(f, ((1, 4, 6, 2),)) for f in SHAPES]
+    assert_matches_pytorch([*cases, Case(ClassToken(), ((1, 4, 6),))], target=target)

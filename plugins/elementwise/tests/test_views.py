@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fx2ait_elementwise.concat_converters import CONCAT_CONVERTERS
+from fx2ait_elementwise.expand_converters import EXPAND_CONVERTERS
 from fx2ait_elementwise.operators import (
     Concat,
     ConcatAttributes,
+    Expand,
+    ExpandAttributes,
     Permute,
     PermuteAttributes,
     Reshape,
@@ -39,6 +43,7 @@ from fx2ait_core.sdk import (
 )
 from fx2ait_core.testing.calls import RecordedCall, float32, record_call
 
+CONVERTERS = [*SHAPE_CONVERTERS, *CONCAT_CONVERTERS, *EXPAND_CONVERTERS]
 BATCH = Symbol("batch", integer=True, positive=True)
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=5)
 
@@ -77,10 +82,10 @@ def check(overload: str, array: np.ndarray, **arguments: Any) -> None:
     """A converted view gives PyTorch's values for every layout of its operand."""
     _, name, variant = overload.split(".")
     operation = getattr(getattr(torch.ops.aten, name), variant)
-    expected = operation(self=torch.from_numpy(array), **arguments).numpy()
+    expected = operation(self=torch.from_numpy(array.copy()), **arguments).numpy()
     for order in permutations(range(array.ndim)):
         recorded = record_call(overload, self=float32(*array.shape), **arguments)
-        result = recorded.convert(SHAPE_CONVERTERS)
+        result = recorded.convert(CONVERTERS)
         assert result.type.shape == expected.shape
         np.testing.assert_array_equal(evaluate(recorded, result, array, Layout(order)), expected)
 
@@ -97,9 +102,21 @@ def test_permutations(shape: list[int], data: st.DataObject) -> None:
     signed = [dim - rank * data.draw(st.booleans()) for dim in dims]
     check("aten.permute.default", numbered(shape), dims=signed)
     first, second = (data.draw(st.integers(-rank, rank - 1)) for _ in range(2))
-    check("aten.transpose.int", numbered(shape), dim0=first, dim1=second)
+    for name in ("transpose.int", "transpose_.default", "swapdims.default"):
+        check(f"aten.{name}", numbered(shape), dim0=first, dim1=second)
+    check("aten.swapaxes.default", numbered(shape), axis0=first, axis1=second)
+    count = data.draw(st.integers(0, rank))
+    sources, destinations = (
+        [dim - rank * data.draw(st.booleans()) for dim in data.draw(st.permutations(range(rank)))[:count]]
+        for _ in range(2)
+    )
+    check("aten.movedim.intlist", numbered(shape), source=sources, destination=destinations)
+    check("aten.moveaxis.int", numbered(shape), source=first, destination=second)
     if rank <= 2:
         check("aten.t.default", numbered(shape))
+        check("aten.numpy_T.default", numbered(shape))
+    if rank >= 2:
+        check("aten.mT.default", numbered(shape))
 
 
 @settings(deadline=None, max_examples=60)
@@ -112,6 +129,8 @@ def test_dimensions_of_size_1(shape: list[int], data: st.DataObject) -> None:
     check("aten.squeeze.dim", array, dim=data.draw(st.integers(-rank, rank - 1)))
     dims = data.draw(st.lists(st.integers(0, rank - 1), unique=True))
     check("aten.squeeze.dims", array, dim=dims)
+    check("aten.squeeze_.dims", array, dim=dims)
+    check("aten.unsqueeze_.default", array, dim=0)
 
 
 @settings(deadline=None, max_examples=60)
@@ -124,6 +143,8 @@ def test_reshapes(shape: list[int], data: st.DataObject) -> None:
     check("aten.reshape.default", array, shape=wanted)
     check("aten.view.default", array, size=wanted)
     check("aten._unsafe_view.default", array, size=wanted)
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    check("aten.unflatten.int", array, dim=axis, sizes=[1, -1, 1])
     start = data.draw(st.integers(0, len(shape) - 1))
     end = data.draw(st.integers(start, len(shape) - 1))
     check("aten.flatten.using_ints", array, start_dim=start, end_dim=end - len(shape))
@@ -144,7 +165,7 @@ def test_reshapes(shape: list[int], data: st.DataObject) -> None:
 def test_views_of_constants_are_constants(overload: str, arguments: dict[str, Any]) -> None:
     array = numbered([2, 1, 3])
     recorded = record_call(overload, self=array, **arguments)
-    result = recorded.convert(SHAPE_CONVERTERS)
+    result = recorded.convert(CONVERTERS)
     _, name, variant = overload.split(".")
     expected = getattr(getattr(torch.ops.aten, name), variant)(self=torch.from_numpy(array), **arguments)
     assert isinstance(result, Constant)
@@ -155,7 +176,7 @@ def test_views_of_constants_are_constants(overload: str, arguments: dict[str, An
 @pytest.mark.parametrize("overload", ["aten.contiguous.default", "aten.clone.default"])
 def test_copies_are_identities(overload: str) -> None:
     recorded = record_call(overload, self=float32(2, 3))
-    assert recorded.convert(SHAPE_CONVERTERS) is recorded.call["self"]
+    assert recorded.convert(CONVERTERS) is recorded.call["self"]
 
 
 @pytest.mark.parametrize(
@@ -170,26 +191,59 @@ def test_copies_are_identities(overload: str) -> None:
 )
 def test_a_dynamic_batch_is_reshaped(wanted: list[Any], expected: tuple[Any, ...]) -> None:
     recorded = record_call("aten.view.default", self=float32(BATCH, 8, 7, 7), size=wanted)
-    assert recorded.convert(SHAPE_CONVERTERS).type.shape == expected
+    assert recorded.convert(CONVERTERS).type.shape == expected
 
 
 def test_flattening_pooled_pixels_needs_no_order() -> None:
     recorded = record_call("aten.flatten.using_ints", self=float32(BATCH, 512, 1, 1), start_dim=1, end_dim=-1)
-    assert recorded.convert(SHAPE_CONVERTERS).type.shape == (BATCH, 512)
+    assert recorded.convert(CONVERTERS).type.shape == (BATCH, 512)
     assert [operator.kind for operator in recorded.operators] == ["elementwise.squeeze"]
     pooled = float32(BATCH, 512, 1, 1).with_layout(channels_last(4))
     assert Squeeze.result_layouts([pooled], SqueezeAttributes((2, 3))) == row_major(2)
 
 
-def test_concatenation() -> None:
+@pytest.mark.parametrize("overload", ["aten.view_as.default", "aten.reshape_as.default"])
+def test_the_shape_of_another_tensor(overload: str) -> None:
+    recorded = record_call(overload, self=float32(BATCH, 8, 7, 7), other=float32(BATCH, 4, 98))
+    assert recorded.convert(CONVERTERS).type.shape == (BATCH, 4, 98)
+
+
+@pytest.mark.parametrize("overload", ["aten.cat.default", "aten.concat.default", "aten.concatenate.default"])
+def test_concatenation(overload: str) -> None:
     tensors = [float32(2, 3, 4), float32(2, 5, 4), float32(0)]
-    recorded = record_call("aten.cat.default", tensors=tensors, dim=-2)
-    assert recorded.convert(SHAPE_CONVERTERS).type.shape == recorded.call.result_shape == (2, 8, 4)
+    recorded = record_call(overload, tensors=tensors, dim=-2)
+    assert recorded.convert(CONVERTERS).type.shape == recorded.call.result_shape == (2, 8, 4)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, -1, -3])
+def test_stacking_is_concatenation_along_a_new_dimension(dim: int) -> None:
+    recorded = record_call("aten.stack.default", tensors=[float32(2, 3)] * 3, dim=dim)
+    assert recorded.convert(CONVERTERS).type.shape == recorded.call.result_shape
+    assert [o.kind for o in recorded.operators] == ["elementwise.unsqueeze"] * 3 + ["elementwise.concat"]
+
+
+def test_expansion() -> None:
+    recorded = record_call("aten.expand.default", self=float32(3, 1, 5), size=[2, -1, 4, 5])
+    assert recorded.convert(CONVERTERS).type.shape == recorded.call.result_shape == (2, 3, 4, 5)
+    recorded = record_call("aten.expand.default", self=float32(3, 1), size=[-1, 1])
+    assert recorded.convert(CONVERTERS) is recorded.call["self"], "nothing is repeated"
+
+
+def test_an_expanded_constant_is_a_constant() -> None:
+    recorded = record_call("aten.expand.default", self=numbered([2, 1]), size=[3, 2, 4])
+    result = recorded.convert(CONVERTERS)
+    assert isinstance(result, Constant) and recorded.operators == []
+    np.testing.assert_array_equal(result.array, np.broadcast_to(numbered([2, 1]), (3, 2, 4)))
+
+
+def test_concatenation_along_a_dynamic_dimension() -> None:
+    recorded = record_call("aten.cat.default", tensors=[float32(BATCH, 3), float32(2, 3), float32(BATCH, 3)])
+    assert recorded.convert(CONVERTERS).type.shape == (2 * BATCH + 2, 3)
 
 
 def test_concatenation_of_one_is_the_identity() -> None:
     recorded = record_call("aten.cat.default", tensors=[float32(2, 3)], dim=0)
-    assert recorded.convert(SHAPE_CONVERTERS) is recorded.call["tensors"][0]
+    assert recorded.convert(CONVERTERS) is recorded.call["tensors"][0]
 
 
 @pytest.mark.parametrize(
@@ -201,17 +255,28 @@ def test_concatenation_of_one_is_the_identity() -> None:
         ("aten.view.default", {"self": float32(2, 3), "size": [0, -1]}, "ambiguous"),
         ("aten.flatten.using_ints", {"self": float32(2, 3), "start_dim": 1, "end_dim": 0}, "comes after"),
         ("aten.squeeze.dim", {"self": float32(BATCH, 3), "dim": 0}, "depends on its size"),
-        ("aten.cat.default", {"tensors": [float32(BATCH, 3)] * 2, "dim": 0}, "dynamic dimension"),
         (
             "aten.cat.default",
             {"tensors": [float32(2, 3), float32(2, 4, 1)], "dim": 0},
             "more than dimension 0",
         ),
-        ("aten.cat.default", {"tensors": [float32(2), tensor_type((2,), DType.int64)], "dim": 0}, "differ"),
+        (
+            "aten.cat.default",
+            {"tensors": [float32(2), tensor_type((2,), DType.int64)], "dim": 0},
+            "must agree",
+        ),
+        ("aten.stack.default", {"tensors": [float32(2), float32(3)]}, "must be of one type"),
+        ("aten.unflatten.int", {"self": float32(2, 3), "dim": 1, "sizes": [2, -1]}, "cannot be divided"),
+        ("aten.view_as.default", {"self": float32(2, 3), "other": float32(5)}, "another number of elements"),
+        (
+            "aten.expand.default",
+            {"self": tensor_type((2, 1), DType.int64), "size": [2, 4]},
+            "floating point only",
+        ),
     ],
 )
 def test_declined_with_a_reason(overload: str, arguments: dict[str, Any], reason: str) -> None:
-    assert reason in record_call(overload, **arguments).decline(SHAPE_CONVERTERS)
+    assert reason in record_call(overload, **arguments).decline(CONVERTERS)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +287,8 @@ def test_declined_with_a_reason(overload: str, arguments: dict[str, Any], reason
         (Unsqueeze, [float32(2, 3)], UnsqueezeAttributes(3)),
         (Squeeze, [float32(2, 1)], SqueezeAttributes((0,))),
         (Squeeze, [float32(1, 1)], SqueezeAttributes((1, 0))),
+        (Expand, [float32(2, 3)], ExpandAttributes((2, 4))),
+        (Expand, [float32(2, 3)], ExpandAttributes((3,))),
         (Concat, [], ConcatAttributes(0)),
         (Concat, [float32(2)], ConcatAttributes(1)),
     ],

@@ -142,9 +142,24 @@ def test_products(overload: str, second: str, constant: bool) -> None:
     )
 
 
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3), (2, 1, 3, 2)])
+def test_a_tensor_of_any_rank_by_a_constant_matrix(leading: tuple[int, ...]) -> None:
+    x, other = normal(*leading, 4), normal(4, 5)
+    recorded = record_call("aten.matmul.default", self=float32(*leading, 4), other=other)
+    result = recorded.convert(CONVERTERS)
+    assert result.type.shape == recorded.call.result_shape == (*leading, 5)
+    found = run(recorded, result, {"self": x, "other": other})
+    np.testing.assert_allclose(found, x @ other, rtol=1e-4, atol=1e-5)
+
+
 X = float32(3, 4)
 DECLINED: dict[str, tuple[str, dict[str, Any], str]] = {
     "batched product": ("aten.matmul.default", {"self": float32(2, 3, 4), "other": X}, "two matrices"),
+    "sizes by a constant": (
+        "aten.matmul.default",
+        {"self": float32(2, 3, 4), "other": normal(3, 4)},
+        "do not fit together",
+    ),
     "sizes": ("aten.mm.default", {"self": X, "mat2": float32(3, 4)}, "do not fit together"),
     "dtypes": (
         "aten.mm.default",

@@ -33,6 +33,11 @@ class MM(nn.Module):
         return torch.mm(x, self.weight)
 
 
+class MatMul(MM):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x @ self.weight)
+
+
 class Products(MM):
     """Neither factor is a constant."""
 
@@ -43,7 +48,7 @@ class Products(MM):
 @st.composite
 def products(draw: st.DrawFn) -> Case:
     inner, outer = draw(st.sampled_from(SIZES)), draw(st.sampled_from(SIZES))
-    kind = draw(st.sampled_from(["linear", "linear", "linear 3d", "addmm", "mm"]))
+    kind = draw(st.sampled_from(["linear", "linear", "linear 3d", "addmm", "mm", "matmul"]))
     if kind == "addmm":
         return Case(
             AddMM(inner, outer, draw(st.sampled_from([1, 0.5])), draw(st.sampled_from([1, 2.0]))),
@@ -51,6 +56,8 @@ def products(draw: st.DrawFn) -> Case:
         )
     if kind == "mm":
         return Case(MM(inner, outer), ((1, inner),))
+    if kind == "matmul":
+        return Case(MatMul(inner, outer), ((1, 3, inner),))
     layer: nn.Module = nn.Linear(inner, outer, bias=draw(st.booleans()))
     if draw(st.booleans()):
         layer = nn.Sequential(layer, nn.GELU(), nn.Linear(outer, 5))

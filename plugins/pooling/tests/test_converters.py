@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sympy import Symbol
 
 from fx2ait_core.sdk import DType, tensor_type
-from fx2ait_core.testing.calls import float32, record_call
+from fx2ait_core.testing.calls import RecordedCall, float32, record_call
 
 BATCH = Symbol("batch", integer=True, positive=True)
 pair = st.lists(st.integers(1, 4), min_size=1, max_size=2)
@@ -113,6 +114,17 @@ def test_mean_over_pixels_is_a_pooling(keepdim: bool) -> None:
     result = recorded.convert(CONVERTERS)
     assert result.type.shape == ((BATCH, 8, 1, 1) if keepdim else (BATCH, 8))
     assert recorded.operators[0].kind == "pooling.adaptive_avg_pool2d"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("max_pool2d_with_indices", {"kernel_size": [2]}), ("adaptive_max_pool2d", {"output_size": [2, 2]})],
+)
+def test_indices_that_are_read_are_declined(name: str, arguments: dict[str, Any]) -> None:
+    recorded = record_call(f"aten.{name}.default", self=float32(1, 3, 8, 8), **arguments)
+    recorded.convert(CONVERTERS)
+    read = RecordedCall(replace(recorded.call, results_read=frozenset({0, 1})), recorded.graph)
+    assert "indices" in read.decline(CONVERTERS)
 
 
 IMAGE = float32(1, 3, 8, 8)

@@ -15,12 +15,14 @@ from torch.utils import _pytree as pytree
 
 from ..errors import CaptureError
 from ..ir.dims import DimRange
+from ..ir.dtypes import DType
 from ..ir.value import Constant
 from .functional import is_functional_in_effect
 from .program import CapturedProgram
 from .tensors import array_of, dtype_of
 
 BATCH = "batch"
+_NO_FLOAT64 = "engines take and give float32, float16 or bfloat16: convert model and inputs by .float()"
 
 
 def capture(
@@ -46,6 +48,10 @@ def capture(
     for position, tensor in enumerate(example_inputs):
         if not isinstance(tensor, torch.Tensor):
             raise CaptureError(f"example input {position} is a {type(tensor).__name__}, not a torch.Tensor")
+        if tensor.dtype is torch.float64:
+            raise CaptureError(f"example input {position} is float64; {_NO_FLOAT64}")
+        if tensor.numel() == 0:
+            raise CaptureError(f"example input {position} of shape {tuple(tensor.shape)} holds no elements")
     examples = tuple(
         _with_room(tensor, dynamic.get(position, {}), symbols)
         for position, tensor in enumerate(example_inputs)
@@ -175,6 +181,9 @@ def _outputs(exported: ExportedProgram) -> tuple[tuple[Any, ...], str]:
             raise CaptureError(f"output {spec.arg} is not a tensor; return tensors only")
     nodes = next(node for node in exported.graph.nodes if node.op == "output").args[0]
     dtypes = tuple(dtype_of(node.meta["val"].dtype) for node in nodes)
+    for position, dtype in enumerate(dtypes):
+        if dtype is DType.float64:
+            raise CaptureError(f"output {position} is float64; {_NO_FLOAT64}")
     assert exported.call_spec.out_spec is not None
     return dtypes, pytree.treespec_dumps(exported.call_spec.out_spec)
 

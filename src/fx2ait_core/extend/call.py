@@ -20,6 +20,9 @@ class Call:
 
     While a node is only being asked about (partitioning), the values have the right types but
     belong to no graph, and :meth:`emit` must not be called.
+
+    ``results_read``: of an overload with several results, the positions of those that the model
+    reads; a converter declines when it cannot compute one of them.
     """
 
     overload: str
@@ -29,6 +32,7 @@ class Call:
     origin: Origin
     name: str
     append: Callable[[Operator], None] | None = None
+    results_read: frozenset[int] = frozenset({0})
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ..capture.tensors import dim_of, dtype_of
-from ..errors import ConversionError, Fx2aitError
+from ..errors import ConversionError, Fx2aitError, IRError
+from ..ir.dims import Shape, is_static
 from ..ir.graph import Graph
 from ..ir.operator import Operator
 from ..ir.types import tensor_type
@@ -30,6 +32,8 @@ def lower(partitioned: PartitionedProgram) -> Graph:
 
     def append(made: Operator) -> None:
         for result in made.results:
+            if 0 in result.type.shape:
+                raise IRError(f"{made.kind} makes {result.type}, which holds no elements")
             result.name = graph.fresh_name(result.name)
         graph.operators.append(made)
 
@@ -62,6 +66,8 @@ def lower(partitioned: PartitionedProgram) -> Graph:
                 raise ConversionError(
                     _failed(node, call, offer.distribution, f"{type(error).__name__}: {error}")
                 ) from error
+            if (fault := _fault(values[node], node, captured.symbol_names)) is not None:
+                raise ConversionError(_failed(node, call, offer.distribution, fault))
         elif node.op == "output":
             for index, output in enumerate(node.args[0]):
                 value = values[output]
@@ -69,6 +75,32 @@ def lower(partitioned: PartitionedProgram) -> Graph:
                 graph.outputs.append(value)
                 graph.output_names.append(f"output{index}" if len(node.args[0]) > 1 else "output")
     return graph
+
+
+def _fault(converted: Any, node: torch.fx.Node, symbol_names: Mapping[str, str]) -> str | None:
+    """None, or what is wrong with what a converter returned for the node."""
+    expected = node.meta["val"]
+    if isinstance(expected, torch.Tensor):
+        pairs = [(converted, expected)]
+    elif isinstance(converted, list):
+        pairs = [(v, e) for v, e in zip(converted, expected, strict=False) if v is not None]
+    else:
+        pairs = [(converted, expected[0])]
+    for value, tensor in pairs:
+        if not isinstance(value, Value):
+            return f"it returned a {type(value).__name__}, not a value"
+        shape = tuple(dim_of(size, symbol_names) for size in tensor.shape)
+        if not _may_be_equal(value.type.shape, shape):
+            return f"it made {value.type}, but PyTorch's result has the shape {shape}"
+        if value.type.dtype.is_floating != tensor.dtype.is_floating_point:
+            return f"it made {value.type}, but PyTorch's result is {tensor.dtype}"
+    return None
+
+
+def _may_be_equal(mine: Shape, other: Shape) -> bool:
+    """False when the shapes differ in rank or in a static dimension; sizes known at run time may be equal."""
+    pairs = zip(mine, other, strict=False)
+    return len(mine) == len(other) and all(a == b for a, b in pairs if is_static((a, b)))
 
 
 def _failed(node: torch.fx.Node, call: Any, distribution: str, cause: object) -> str:

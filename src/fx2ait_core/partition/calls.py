@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,4 +96,9 @@ def call_of(
         origin=origin_of(node),
         name=node.name,
         append=append,
+        results_read=frozenset({0}) if single else _results_read(node),
     )
+
+
+def _results_read(node: torch.fx.Node) -> frozenset[int]:
+    return frozenset(user.args[1] for user in node.users if user.target is operator.getitem)  # type: ignore[misc]

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from ..capture.program import CapturedProgram
-from ..errors import Decline, UnsupportedNodesError
+from ..errors import UnsupportedNodesError
 from ..extend.contributions import Converter
 from ..extend.registry import Contribution, Registry
+from ..extend.verdict import verdict
 from ..ir.value import Value
 from .calls import call_of, is_symbolic, origin_of, overload_of, placeholder_value
 
@@ -50,7 +51,8 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
 
     :param hint: what is wrong with the installed plugins, for the error's last line.
 
-    Raises :class:`UnsupportedNodesError` that lists all nodes without one.
+    Raises :class:`UnsupportedNodesError` that lists all nodes without one, and
+    :class:`~fx2ait_core.errors.PluginError` where a predicate is faulty.
     """
     values: dict[torch.fx.Node, Any] = {}
     chosen: dict[torch.fx.Node, Contribution[Converter]] = {}
@@ -67,10 +69,9 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
             continue
         reasons: list[str] = []
         for offer in registry.converters(overload_of(node)):
-            try:
-                declined = offer.value.supports(call_of(node, value_of, captured.symbol_names))
-            except Decline as raised:
-                declined = raised
+            call = call_of(node, value_of, captured.symbol_names)
+            owner = f"{node.name}: the converter of {call.overload} by {offer.distribution}"
+            declined = verdict(offer.value.supports, call, owner)
             if declined is None:
                 chosen[node] = offer
                 break

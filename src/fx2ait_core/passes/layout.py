@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import IRError
+from ..errors import IRError, KernelError
 from ..extend.contributions import PassContext
 from ..ir.fused import FusedPointwise, ProgramAttributes
 from ..ir.graph import Graph
@@ -61,6 +61,8 @@ class _Assigner:
         if isinstance(value, Constant):
             return value if value.type.layout == layout else value.stored_as(layout=layout)
         external = isinstance(value, Input)
+        if external and not value.type.dtype.is_floating:
+            raise _unreadable(value, f"{str(reader.origin) or reader.name}: {reader.kind}" if reader else "")
         if value.type.layout == layout and not external:
             return value
         if (value, layout) in self.converted:
@@ -134,6 +136,13 @@ class _Assigner:
         return row_major(rank)
 
 
+def _unreadable(value: Value, reader: str) -> KernelError:
+    return KernelError(
+        f"{reader or 'an output'} reads the input {value.name} {value.type}; what is not floating point is "
+        "taken only by kernels that read inputs as the caller has them"
+    )
+
+
 def _stores_any_dtype(producer: Operator) -> bool:
     """Kernels that compute in float32 round to whatever the result is; others move elements as they are."""
     computes = producer.trait(Epilogue) is not None or producer.trait(RowMajor) is not None
@@ -160,6 +169,8 @@ def finish_outputs(graph: Graph, context: PassContext) -> None:
         if own:
             output.type = output.type.with_dtype(dtype).with_layout(row_major(output.type.rank))
             continue
+        if isinstance(output, Input) and not output.type.dtype.is_floating:
+            raise _unreadable(output, "")
         program = ProgramAttributes(PointwiseProgram(1))
         origin = producer.origin if producer else None
         copy = FusedPointwise(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
-from ..errors import KernelError
-from ..extend.contributions import PassContext
+import numpy as np
+
+from ..errors import KernelError, PluginError
+from ..extend.contributions import PassContext, PointwiseExpression
+from ..ir.dims import Shape
 from ..ir.fused import FusedPointwise, ProgramAttributes
 from ..ir.graph import Graph
 from ..ir.operator import Attributes, Operator
@@ -20,15 +23,22 @@ ADD = PointwiseStep("core.add", "{0} + {1}", (0, 1))
 
 
 def literal(value: object) -> str:
-    """An attribute as a float literal of C; infinities and NaN by the compiler's constants."""
+    """An attribute as a float literal of C; infinities and NaN by the compiler's constants.
+
+    What is too large or too small for float32 becomes infinity or zero, as it does in PyTorch.
+    """
     number = float(value)  # type: ignore[arg-type]
+    with np.errstate(over="ignore", under="ignore"):
+        single = float(np.float32(number))
+    if single == 0.0 or abs(single) == float("inf"):
+        number = single
     if number != number:  # noqa: PLR0124
         return '__builtin_nanf("")'
     if number in (float("inf"), float("-inf")):
         return f"({'-' if number < 0 else ''}__builtin_inff())"
     text = repr(number)
     text = text if any(mark in text for mark in ".e") else f"{text}.0"
-    return f"({text}f)" if number < 0 else f"{text}f"
+    return f"({text}f)" if text.startswith("-") else f"{text}f"
 
 
 def attribute_literals(attributes: Attributes) -> dict[str, str]:
@@ -45,16 +55,26 @@ def form_programs(graph: Graph, context: PassContext) -> None:
         expression = context.registry.expression(operator.kind, context.target.name)
         if expression is None:
             raise KernelError(
-                f"{operator.origin or operator.name}: no installed plugin has an expression of "
+                f"{str(operator.origin) or operator.name}: no installed plugin has an expression of "
                 f"{operator.kind} for target {context.target.name}"
             )
         arity = len(operator.operands)
-        placeholders = [f"{{{index}}}" for index in range(arity)]
-        text = f"({expression.expression})".format(*placeholders, **attribute_literals(operator.attributes))
-        step = PointwiseStep(operator.kind, text[1:-1], tuple(range(arity)))
+        step = PointwiseStep(operator.kind, _filled_in(expression, operator), tuple(range(arity)))
         graph.operators[position] = _replacement(
             graph, operator, operator.operands, PointwiseProgram(arity, (step,))
         )
+
+
+def _filled_in(expression: PointwiseExpression, operator: Operator) -> str:
+    """The expression with attributes as literals and a placeholder for each operand."""
+    placeholders = [f"{{{index}}}" for index in range(len(operator.operands))]
+    try:
+        return expression.expression.format(*placeholders, **attribute_literals(operator.attributes))
+    except (IndexError, KeyError, ValueError) as error:
+        raise PluginError(
+            f"the expression of {operator.kind}, {expression.expression!r}, cannot be filled in "
+            f"({type(error).__name__}: {error}); braces hold operand numbers or names of numeric attributes"
+        ) from error
 
 
 def _replacement(
@@ -97,12 +117,27 @@ def _channel_axis(result: TensorType) -> int:
     return 1 if result.rank > 2 else result.rank - 1
 
 
+def _full_rank(operand: Value, result: TensorType) -> Shape:
+    """The operand's shape with the leading dimensions of size 1 that broadcasting gives it."""
+    return (1,) * (result.rank - operand.type.rank) + operand.type.shape
+
+
+def _as_epilogue_operand(operand: Value, result: TensorType) -> Value:
+    """The operand in the result's rank where it is read element by element."""
+    shape = _full_rank(operand, result)
+    if shape != result.shape or operand.type.rank == result.rank or not isinstance(operand, Constant):
+        return operand
+    return Constant(operand.name, operand.array.reshape([int(dim) for dim in shape]))
+
+
 def _fits_epilogue(operand: Value, result: TensorType) -> bool:
-    shape = (1,) * (result.rank - operand.type.rank) + operand.type.shape
     if operand.type.rank > result.rank or not operand.type.dtype.is_floating:
         return False
-    if shape == result.shape or all(dim == 1 for dim in shape):
+    shape = _full_rank(operand, result)
+    if all(dim == 1 for dim in shape):
         return True
+    if shape == result.shape:  # element by element: in the result's layout, hence of its rank
+        return operand.type.rank == result.rank or isinstance(operand, Constant)
     channel = _channel_axis(result)
     return all(dim == (result.shape[axis] if axis == channel else 1) for axis, dim in enumerate(shape))
 
@@ -165,7 +200,8 @@ def _fuse(graph: Graph, producer: Operator, operator: FusedPointwise) -> None:
         return
     own = producer.epilogue or PointwiseProgram(1)
     producer.epilogue = own.then(program, slot)
-    producer.epilogue_operands = [*producer.epilogue_operands, *others]
+    taken = [_as_epilogue_operand(value, operator.result.type) for value in others]
+    producer.epilogue_operands = [*producer.epilogue_operands, *taken]
     producer.origin = producer.origin.merged(operator.origin)
     producer.results = [operator.result]
     operator.result.producer = producer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from ..tune.offers import Choice, Offer
 from .constants import ConstantPool
 from .memory import Lifetime, aligned, arena_size, assign_offsets, lower_bound
 from .plan import BucketPlan, Launch, Location, MemoryReport, Plan, PlannedKernel, Port
-from .problems import offers_for, problem_of
+from .problems import label_of, offers_for, problem_of
 from .work import work_of
 
 _REUSE_LOSS = 0.1  # how much slower a kernel that is there already may be at sizes that nobody asked for
@@ -157,7 +156,7 @@ def _kernel(
     kernel, config = choice.kernel, choice.candidate.config
     key = (kernel.name, repr(config), problem.identity)
     if key not in kernels:
-        label = re.sub(r"[^A-Za-z0-9_]+", "_", kernel.label(problem, config)).strip("_")
+        label = label_of(kernel, problem, config, choice.distribution)
         digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:8]
         name = f"{label}_{digest}"
         kernels[key] = PlannedKernel(

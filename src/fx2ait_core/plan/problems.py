@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
-from ..errors import Decline, KernelError
-from ..extend.contributions import Kernel
+from ..errors import Decline, KernelError, PluginError
+from ..extend.contributions import Candidate, Kernel
 from ..extend.problem import OperandSpec, Problem
 from ..extend.registry import Registry
+from ..extend.verdict import verdict
 from ..ir.graph import Graph
 from ..ir.operator import Operator
 from ..ir.pointwise import PointwiseProgram
@@ -41,17 +44,22 @@ def problem_of(operator: Operator, graph: Graph, target: Target, sizes: Mapping[
 def offers_for(problem: Problem, registry: Registry, where: str) -> list[Offer]:
     """All configurations of all kernels that serve the problem.
 
-    Raises :class:`KernelError` with what each kernel said when none does.
+    Raises :class:`KernelError` with what each kernel said when none does, and
+    :class:`~fx2ait_core.errors.PluginError` where a kernel's record is faulty.
     """
     offers: list[Offer] = []
     reasons: list[str] = []
     for contribution in registry.kernels(problem.kind, problem.target.name):
         kernel = contribution.value
-        declined = _declines(kernel, problem)
+        owner = f"{where}: the kernel {kernel.name} of {contribution.distribution}"
+        declined = _declines(kernel, problem, owner)
         if declined is not None:
             reasons.append(f"{kernel.name} ({contribution.distribution}): {declined.reason}")
             continue
-        offers += [Offer(kernel, contribution.distribution, c) for c in kernel.candidates(problem)]
+        candidates = _candidates(kernel, problem, owner)
+        if not candidates:
+            reasons.append(f"{kernel.name} ({contribution.distribution}): it offers no candidate")
+        offers += [Offer(kernel, contribution.distribution, candidate) for candidate in candidates]
     if not offers:
         said = "\n  ".join(reasons) or "no installed plugin has a kernel for it"
         raise KernelError(
@@ -61,7 +69,32 @@ def offers_for(problem: Problem, registry: Registry, where: str) -> list[Offer]:
     return offers
 
 
-def _declines(kernel: Kernel, problem: Problem) -> Decline | None:
+def label_of(kernel: Kernel, problem: Problem, config: Any, distribution: str) -> str:
+    """The readable part of a function's name, as an identifier of C.
+
+    Raises :class:`~fx2ait_core.errors.PluginError` where the kernel's own label is none.
+    """
+    owner = f"the kernel {kernel.name} of {distribution}"
+    try:
+        label = kernel.label(problem, config)
+    except Exception as error:
+        raise PluginError(f"{owner}: label failed: {type(error).__name__}: {error}") from error
+    if not isinstance(label, str):
+        raise PluginError(f"{owner}: label gave {label!r}, which is no text")
+    return re.sub(r"[^A-Za-z0-9_]+", "_", label).strip("_")
+
+
+def _candidates(kernel: Kernel, problem: Problem, owner: str) -> list[Candidate]:
+    try:
+        candidates = list(kernel.candidates(problem))
+    except Exception as error:
+        raise PluginError(f"{owner}: candidates failed: {type(error).__name__}: {error}") from error
+    if odd := [candidate for candidate in candidates if not isinstance(candidate, Candidate)]:
+        raise PluginError(f"{owner}: candidates gave {odd[0]!r}, which is no Candidate")
+    return candidates
+
+
+def _declines(kernel: Kernel, problem: Problem, owner: str) -> Decline | None:
     for position, operand in enumerate(problem.operands):
         if operand.external and position not in kernel.external_operands:
             return Decline(
@@ -69,7 +102,4 @@ def _declines(kernel: Kernel, problem: Problem) -> Decline | None:
             )
     if problem.window is not None and not kernel.absorbs_windows:
         return Decline("it reduces no windows")
-    try:
-        return kernel.supports(problem)
-    except Decline as raised:
-        return raised
+    return verdict(kernel.supports, problem, owner)

@@ -43,6 +43,8 @@ class Contest:
         for offer in self.entrants:
             try:
                 source = offer.kernel.emit(JOB_NAME, self.problem, offer.candidate.config)
+                if not isinstance(source, KernelSource):
+                    raise TypeError(f"emit returned a {type(source).__name__}, not a KernelSource")
             except Exception as error:  # a plugin's code: its candidate is out, the others stay
                 key = measurement_key(self.problem, offer, None, device)
                 self.fail(Job(self.problem, offer, KernelSource("")), key, f"{type(error).__name__}: {error}")

@@ -45,7 +45,7 @@ def _is_symbolic(value: object) -> bool:
 
 def _supports_tensor_limits(call: Call) -> Decline | None:
     for name in ("min", "max"):
-        limit = call[name]
+        limit = call.arguments.get(name)
         if limit is not None and limit.type.dtype != call["self"].type.dtype:
             return Decline(f"{name} is {limit.type.dtype}, self {call['self'].type.dtype}; dtypes must agree")
     return _supports(call)
@@ -53,10 +53,9 @@ def _supports_tensor_limits(call: Call) -> Decline | None:
 
 def _convert_clamp_tensor(call: Call) -> Value:
     value: Value = call["self"]
-    if call["min"] is not None:
-        value = call.emit(ClampMinTensor, [value, call["min"]])
-    if call["max"] is not None:
-        value = call.emit(ClampMaxTensor, [value, call["max"]])
+    for name, operator in (("min", ClampMinTensor), ("max", ClampMaxTensor)):
+        if (limit := call.arguments.get(name)) is not None:
+            value = call.emit(operator, [value, limit])
     return value
 
 
@@ -95,26 +94,46 @@ def _elu(call: Call) -> Attributes:
     return EluAttributes(scale, float(call["alpha"]) * scale, float(call["input_scale"]))
 
 
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _celu(call: Call) -> Attributes:
+    alpha = float(call["alpha"])
+    return EluAttributes(1.0, alpha, 1.0 / alpha)
+
+
+def _supports_celu(call: Call) -> Decline | None:
+    return Decline("celu divides by alpha, which is 0") if call["alpha"] == 0 else _supports(call)
+
+
 def _converters(
-    name: str,
+    names: str,
     convert: Callable[[Call], Value],
     supports: Callable[[Call], Decline | None] = _supports,
     overload: str = "default",
 ) -> list[Converter]:
-    return [Converter(f"aten.{n}.{overload}", convert, supports) for n in (name, f"{name}_")]
+    """Functional and in-place overload under all of PyTorch's names for one operation."""
+    return [
+        Converter(f"aten.{name}{suffix}.{overload}", convert, supports)
+        for name in names.split()
+        for suffix in ("", "_")
+    ]
 
 
 CONVERTERS = [
     *_converters("relu", _unary(Relu)),
     *_converters("relu6", lambda call: _clamp(call, 0.0, 6.0)),
     *_converters("hardtanh", lambda call: _clamp(call, call["min_val"], call["max_val"])),
-    *_converters("clamp", lambda call: _clamp(call, call["min"], call["max"])),
+    *_converters("clamp clip", lambda call: _clamp(call, call["min"], call["max"])),
     *_converters("clamp_min", lambda call: _clamp(call, call["min"], None)),
     *_converters("clamp_max", lambda call: _clamp(call, None, call["max"])),
-    *_converters("clamp", _convert_clamp_tensor, _supports_tensor_limits, "Tensor"),
+    *_converters("clamp clip clamp_min clamp_max", _convert_clamp_tensor, _supports_tensor_limits, "Tensor"),
     *_converters("leaky_relu", _unary(LeakyRelu, _leaky_relu)),
     *_converters("elu", _unary(Elu, _elu)),
+    *_converters("selu", _unary(Elu, lambda call: EluAttributes(SELU_SCALE, SELU_SCALE * SELU_ALPHA, 1.0))),
+    *_converters("celu", _unary(Elu, _celu), _supports_celu),
     *_converters("sigmoid", _unary(Sigmoid)),
+    Converter("aten.special_expit.default", _unary(Sigmoid), _supports),
     *_converters("tanh", _unary(Tanh)),
     *_converters("silu", _unary(Silu)),
     *_converters("hardsigmoid", _unary(Hardsigmoid)),

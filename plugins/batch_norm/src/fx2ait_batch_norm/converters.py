@@ -12,11 +12,11 @@ _PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
 def _supports(call: Call) -> Decline | None:
-    if call.arguments.get("training", False):
-        return Decline("training=True normalizes with the batch's statistics; put the module in eval mode")
     for name in ("running_mean", "running_var"):
         if call[name] is None:
             return Decline(f"without {name} the batch's statistics are needed (track_running_stats=False)")
+    if call.arguments.get("training", False):
+        return Decline("training=True normalizes with the batch's statistics; put the module in eval mode")
     for name in _PARAMETERS:
         if call[name] is not None and not isinstance(call[name], Constant):
             return Decline(f"{name} must be known ahead of time, but is computed or an input of the model")
@@ -52,12 +52,17 @@ def _convert(call: Call) -> Value:
     return call.emit(Affine, [call["input"], *constants])
 
 
+def _supports_native(call: Call) -> Decline | None:
+    if call.results_read - {0}:
+        return Decline("the saved statistics are read, which serve a backward pass only")
+    return _supports(call)
+
+
 CONVERTERS = [
     Converter("aten.batch_norm.default", _convert, _supports),
-    # The saved statistics (results 1 and 2) are for a backward pass only.
     Converter(
         "aten._native_batch_norm_legit_no_training.default",
         lambda call: [_convert(call), None, None],
-        _supports,
+        _supports_native,
     ),
 ]

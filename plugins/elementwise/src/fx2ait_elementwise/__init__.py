@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from fx2ait_core.sdk import Converter, Kernel, Operator, PointwiseExpression, hookimpl
 
-from .arithmetic import ARITHMETIC, EXPRESSIONS
+from .arithmetic import ARITHMETIC
+from .arithmetic import EXPRESSIONS as ARITHMETIC_EXPRESSIONS
 from .arithmetic_converters import ARITHMETIC_CONVERTERS
+from .concat_converters import CONCAT_CONVERTERS
+from .expand_converters import EXPAND_CONVERTERS
+from .operators import EXPRESSIONS as SHAPE_EXPRESSIONS
 from .operators import OPERATORS
 from .shape_converters import SHAPE_CONVERTERS
 
@@ -22,12 +26,12 @@ def fx2ait_operators() -> list[type[Operator]]:
 
 @hookimpl
 def fx2ait_converters() -> list[Converter]:
-    return [*ARITHMETIC_CONVERTERS, *SHAPE_CONVERTERS]
+    return [*ARITHMETIC_CONVERTERS, *SHAPE_CONVERTERS, *CONCAT_CONVERTERS, *EXPAND_CONVERTERS]
 
 
 @hookimpl
 def fx2ait_expressions() -> list[PointwiseExpression]:
-    return EXPRESSIONS
+    return [*ARITHMETIC_EXPRESSIONS, *SHAPE_EXPRESSIONS]
 
 
 @hookimpl

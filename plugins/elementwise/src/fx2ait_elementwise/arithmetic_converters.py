@@ -101,7 +101,11 @@ _DIVISIONS: dict[str | None, tuple[type[Operator], type[Operator]]] = {
 
 
 def _convert_div(call: Call) -> Value:
-    by_tensor, by_number = _DIVISIONS[call.arguments.get("rounding_mode")]
+    return _divided(call, call.arguments.get("rounding_mode"))
+
+
+def _divided(call: Call, rounding_mode: str | None) -> Value:
+    by_tensor, by_number = _DIVISIONS[rounding_mode]
     left, right = _operands(call)
     if not isinstance(right, Value):
         assert isinstance(left, Value)
@@ -109,6 +113,10 @@ def _convert_div(call: Call) -> Value:
     if not isinstance(left, Value):
         left = call.constant(float(left), like=right)
     return call.emit(by_tensor, [left, right])
+
+
+def _convert_floor_divide(call: Call) -> Value:
+    return _divided(call, "floor")
 
 
 def _convert_power(call: Call, left: Operand, right: Operand) -> Value:
@@ -150,13 +158,18 @@ def _unary(operator: type[Operator]) -> Callable[[Call], Value]:
 
 
 def _both(
-    name: str,
-    overload: str,
+    names: str,
+    overloads: str,
     convert: Callable[[Call], Value],
     supports: Callable[[Call], Decline | None],
 ) -> list[Converter]:
-    """The functional overload and the in-place one."""
-    return [Converter(f"aten.{n}.{overload}", convert, supports) for n in (name, f"{name}_")]
+    """Functional and in-place overloads under all of PyTorch's names for one operation."""
+    return [
+        Converter(f"aten.{name}{suffix}.{overload}", convert, supports)
+        for name in names.split()
+        for suffix in ("", "_")
+        for overload in overloads.split()
+    ]
 
 
 _supports_binary = _binary_support("self", "other")
@@ -165,35 +178,44 @@ _supports_power = _binary_support("self", "exponent")
 _UNARY: dict[str, type[Operator]] = {
     "exp": ops.Exp,
     "sqrt": ops.Sqrt,
-    "neg": ops.Neg,
-    "abs": ops.Abs,
+    "neg negative": ops.Neg,
+    "abs absolute": ops.Abs,
     "reciprocal": ops.Reciprocal,
     "square": ops.Square,
 }
 
 ARITHMETIC_CONVERTERS = [
-    *_both("add", "Tensor", _convert_add, _supports_binary),
-    *_both("add", "Scalar", _convert_add, _supports_binary),
-    *_both("sub", "Tensor", _convert_sub, _supports_binary),
-    *_both("sub", "Scalar", _convert_sub, _supports_binary),
-    *_both("mul", "Tensor", _convert_mul, _supports_binary),
-    *_both("mul", "Scalar", _convert_mul, _supports_binary),
-    *_both("div", "Tensor", _convert_div, _supports_binary),
-    *_both("div", "Scalar", _convert_div, _supports_binary),
-    *_both("div", "Tensor_mode", _convert_div, _supports_binary),
-    *_both("div", "Scalar_mode", _convert_div, _supports_binary),
-    *_both("pow", "Tensor_Scalar", _power("self", "exponent"), _supports_power),
-    *_both("pow", "Tensor_Tensor", _power("self", "exponent"), _supports_power),
-    Converter("aten.pow.Scalar", _power("self", "exponent"), _supports_power),
-    Converter("aten.pow_.Scalar", _power("self", "exponent"), _supports_power),
-    Converter("aten.pow_.Tensor", _power("self", "exponent"), _supports_power),
+    *_both("add", "Tensor Scalar", _convert_add, _supports_binary),
+    *_both("sub subtract", "Tensor Scalar", _convert_sub, _supports_binary),
+    *_both("mul multiply", "Tensor Scalar", _convert_mul, _supports_binary),
+    *_both("div divide", "Tensor Scalar Tensor_mode Scalar_mode", _convert_div, _supports_binary),
+    *_both("true_divide", "Tensor Scalar", _convert_div, _supports_binary),
+    *(
+        Converter(f"aten.{name}", _convert_floor_divide, _supports_binary)
+        for name in (
+            "floor_divide.default",
+            "floor_divide.Scalar",
+            "floor_divide_.Tensor",
+            "floor_divide_.Scalar",
+        )
+    ),
+    *(
+        Converter(f"aten.{name}", _power("self", "exponent"), _supports_power)
+        for name in ("pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar", "pow_.Scalar", "pow_.Tensor")
+    ),
     Converter("aten.rsub.Tensor", _convert_rsub, _supports_binary),
     Converter("aten.rsub.Scalar", _convert_rsub, _supports_binary),
-    Converter("aten.maximum.default", _convert_extremum(ops.Maximum), _supports_binary),
-    Converter("aten.minimum.default", _convert_extremum(ops.Minimum), _supports_binary),
+    *(
+        Converter(f"aten.{name}", _convert_extremum(operator), _supports_binary)
+        for operator, names in (
+            (ops.Maximum, ("maximum.default", "max.other")),
+            (ops.Minimum, ("minimum.default", "min.other")),
+        )
+        for name in names
+    ),
     *(
         converter
-        for name, operator in _UNARY.items()
-        for converter in _both(name, "default", _unary(operator), _supports_unary)
+        for names, operator in _UNARY.items()
+        for converter in _both(names, "default", _unary(operator), _supports_unary)
     ),
 ]

@@ -11,6 +11,8 @@ from fx2ait_core.sdk import (
     IRError,
     Layout,
     Operator,
+    PointwiseExpression,
+    PointwiseOperator,
     Shape,
     TensorType,
     View,
@@ -136,6 +138,32 @@ class Squeeze(Operator):
         return _preferred(Layout(order), tuple(operands[0].shape[axis] for axis in kept))
 
 
+@dataclass(frozen=True)
+class ExpandAttributes(Attributes):
+    """``shape``: the result's shape, to which the operand broadcasts."""
+
+    shape: Shape
+
+
+class Expand(PointwiseOperator):
+    """The operand repeated along dimensions of size 1 and along new leading ones.
+
+    A pointwise operator, so that readers which are pointwise themselves broadcast the operand and
+    the repeated tensor is never stored.
+    """
+
+    kind = "elementwise.expand"
+
+    @classmethod
+    def infer(cls, operands: Sequence[TensorType], attributes: ExpandAttributes) -> tuple[TensorType, ...]:
+        (source,) = operands
+        result = tensor_type(attributes.shape, source.dtype)
+        repeated = zip(reversed(source.shape), reversed(result.shape), strict=False)
+        if source.rank > result.rank or any(dim not in (1, wanted) for dim, wanted in repeated):
+            raise IRError(f"{cls.kind}: {source} does not broadcast to shape {attributes.shape}")
+        return (result,)
+
+
 class Concat(Operator):
     """Operands one after the other along an axis; all share one layout, and so does the result."""
 
@@ -174,4 +202,6 @@ def _preferred(layout: Layout, shape: Shape) -> Layout:
     return next((candidate for candidate in named if essential(candidate) == essential(layout)), layout)
 
 
-OPERATORS: list[type[Operator]] = [Reshape, Permute, Unsqueeze, Squeeze, Concat]
+OPERATORS: list[type[Operator]] = [Reshape, Permute, Unsqueeze, Squeeze, Expand, Concat]
+
+EXPRESSIONS = [PointwiseExpression(Expand, "{0}")]

@@ -1,8 +1,9 @@
-"""From ATen's shape operators. None of them runs code except concatenation."""
+"""From ATen's views. None of them runs code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -19,13 +20,9 @@ from fx2ait_core.sdk import (
     Value,
     element_count,
     floor_div,
-    is_static,
-    tensor_type,
 )
 
 from .operators import (
-    Concat,
-    ConcatAttributes,
     Permute,
     PermuteAttributes,
     Reshape,
@@ -37,7 +34,8 @@ from .operators import (
 )
 
 
-def _axis(dim: int, rank: int) -> int:
+def axis_of(dim: int, rank: int) -> int:
+    """``dim`` counted from the front; a tensor of rank 0 is taken to have one dimension."""
     return dim % rank if rank else 0
 
 
@@ -59,10 +57,19 @@ def _inferred(total: Dim, known: Dim) -> Dim:
     return quotient
 
 
-def _requested_shape(call: Call, argument: str) -> Shape:
-    """The wanted shape with -1 replaced; raises :class:`IRError` where there is none."""
-    wanted = list(call[argument])
-    total = element_count(call.shape("self"))
+def _requested_shape(argument: str, call: Call) -> Shape:
+    """The wanted shape with -1 replaced; raises :class:`IRError` where there is none.
+
+    ``argument`` holds the shape, or a tensor that has it.
+    """
+    given = call[argument]
+    return _completed(call.shape("self"), given.type.shape if isinstance(given, Value) else given)
+
+
+def _completed(source: Shape, sizes: Sequence[Dim]) -> Shape:
+    """``sizes`` as a shape with as many elements as ``source``, -1 replaced."""
+    wanted = list(sizes)
+    total = element_count(source)
     unknown = [index for index, dim in enumerate(wanted) if isinstance(dim, int) and dim == -1]
     if len(unknown) > 1:
         raise IRError(f"only one dimension of {tuple(wanted)} may be -1")
@@ -70,22 +77,30 @@ def _requested_shape(call: Call, argument: str) -> Shape:
         known = element_count(tuple(dim for index, dim in enumerate(wanted) if index != unknown[0]))
         wanted[unknown[0]] = _inferred(total, known)
     if element_count(tuple(wanted)) != total:
-        raise IRError(f"{call['self'].type} has another number of elements than shape {tuple(wanted)}")
-    return tensor_type(tuple(wanted), call["self"].type.dtype).shape
+        raise IRError(f"shape {source} has another number of elements than shape {tuple(wanted)}")
+    return tuple(element_count((dim,)) for dim in wanted)
 
 
-def _supports_reshape(argument: str) -> Callable[[Call], Decline | None]:
+def _unflattened_shape(call: Call) -> Shape:
+    shape = call.shape("self")
+    axis = axis_of(call["dim"], len(shape))
+    return (*shape[:axis], *_completed(shape[axis : axis + 1], call["sizes"]), *shape[axis + 1 :])
+
+
+def _reshape(overload: str, wanted: Callable[[Call], Shape]) -> Converter:
+    """To the shape ``wanted``, which raises :class:`IRError` where there is none."""
+
     def supports(call: Call) -> Decline | None:
         try:
-            _requested_shape(call, argument)
+            wanted(call)
         except IRError as error:
             return Decline(str(error))
         return None
 
-    return supports
+    return Converter(overload, lambda call: _reshaped(call, wanted(call)), supports)
 
 
-def _view(call: Call, source: Value, operator: type[Operator], attributes: Attributes) -> Value:
+def view_of(call: Call, source: Value, operator: type[Operator], attributes: Attributes) -> Value:
     """A view of a computed tensor, or a constant seen so ahead of time."""
     if not isinstance(source, Constant):
         return call.emit(operator, [source], attributes)
@@ -118,26 +133,22 @@ def _reshaped(call: Call, shape: Shape) -> Value:
         return _squeezed(call, dropped)
     if (added := _axes_of_size_1(shape, value.type.shape)) is not None:
         for axis in added:
-            value = _view(call, value, Unsqueeze, UnsqueezeAttributes(axis))
+            value = view_of(call, value, Unsqueeze, UnsqueezeAttributes(axis))
         return value
-    return _view(call, value, Reshape, ReshapeAttributes(shape))
-
-
-def _convert_reshape(argument: str) -> Callable[[Call], Value]:
-    return lambda call: _reshaped(call, _requested_shape(call, argument))
+    return view_of(call, value, Reshape, ReshapeAttributes(shape))
 
 
 def _convert_flatten(call: Call) -> Value:
     shape = call.shape("self")
     if not shape:
         return _reshaped(call, (1,))
-    start, end = (_axis(call[name], len(shape)) for name in ("start_dim", "end_dim"))
+    start, end = (axis_of(call[name], len(shape)) for name in ("start_dim", "end_dim"))
     return _reshaped(call, (*shape[:start], element_count(shape[start : end + 1]), *shape[end + 1 :]))
 
 
 def _supports_flatten(call: Call) -> Decline | None:
     rank = call["self"].type.rank
-    if rank and _axis(call["start_dim"], rank) > _axis(call["end_dim"], rank):
+    if rank and axis_of(call["start_dim"], rank) > axis_of(call["end_dim"], rank):
         return Decline(f"start_dim {call['start_dim']} comes after end_dim {call['end_dim']}")
     return None
 
@@ -146,36 +157,54 @@ def _permuted(call: Call, permutation: Sequence[int]) -> Value:
     source: Value = call["self"]
     if list(permutation) == list(range(source.type.rank)):
         return source
-    return _view(call, source, Permute, PermuteAttributes(tuple(permutation)))
+    return view_of(call, source, Permute, PermuteAttributes(tuple(permutation)))
 
 
 def _convert_permute(call: Call) -> Value:
     rank = call["self"].type.rank
-    return _permuted(call, [_axis(dim, rank) for dim in call["dims"]])
+    return _permuted(call, [axis_of(dim, rank) for dim in call["dims"]])
 
 
-def _convert_transpose(call: Call) -> Value:
+def _exchanged(call: Call, first: int, second: int) -> Value:
     rank = call["self"].type.rank
     order = list(range(rank))
     if rank:
-        first, second = _axis(call["dim0"], rank), _axis(call["dim1"], rank)
+        first, second = axis_of(first, rank), axis_of(second, rank)
         order[first], order[second] = order[second], order[first]
     return _permuted(call, order)
+
+
+def _exchange(overload: str, first: str, second: str) -> Converter:
+    return Converter(overload, lambda call: _exchanged(call, call[first], call[second]))
+
+
+def _convert_matrix_transpose(call: Call) -> Value:
+    return _exchanged(call, -2, -1)
 
 
 def _convert_t(call: Call) -> Value:
     return _permuted(call, list(reversed(range(call["self"].type.rank))))
 
 
+def _convert_movedim(call: Call) -> Value:
+    rank = call["self"].type.rank
+    sources, destinations = (
+        [axis_of(dim, rank) for dim in _as_dims(call[name])] for name in ("source", "destination")
+    )
+    moved = dict(zip(destinations, sources, strict=True))
+    others = iter(axis for axis in range(rank) if axis not in sources)
+    return _permuted(call, [moved[axis] if axis in moved else next(others) for axis in range(rank)])
+
+
 def _convert_unsqueeze(call: Call) -> Value:
-    axis = _axis(call["dim"], call["self"].type.rank + 1)
-    return _view(call, call["self"], Unsqueeze, UnsqueezeAttributes(axis))
+    axis = axis_of(call["dim"], call["self"].type.rank + 1)
+    return view_of(call, call["self"], Unsqueeze, UnsqueezeAttributes(axis))
 
 
 def _squeezed(call: Call, axes: Sequence[int]) -> Value:
     source: Value = call["self"]
     axes = sorted({axis for axis in axes if source.type.shape[axis] == 1})
-    return _view(call, source, Squeeze, SqueezeAttributes(tuple(axes))) if axes else source
+    return view_of(call, source, Squeeze, SqueezeAttributes(tuple(axes))) if axes else source
 
 
 def _convert_squeeze(call: Call) -> Value:
@@ -183,42 +212,18 @@ def _convert_squeeze(call: Call) -> Value:
     given = call.arguments.get("dim")
     if given is None:
         return _squeezed(call, range(rank))
-    return _squeezed(call, [_axis(dim, rank) for dim in _as_dims(given)] if rank else [])
+    return _squeezed(call, [axis_of(dim, rank) for dim in _as_dims(given)] if rank else [])
 
 
 def _supports_squeeze(call: Call) -> Decline | None:
     shape = call.shape("self")
     given = call.arguments.get("dim")
-    dims = range(len(shape)) if given is None else [_axis(dim, len(shape)) for dim in _as_dims(given)]
+    dims = range(len(shape)) if given is None else [axis_of(dim, len(shape)) for dim in _as_dims(given)]
     dynamic = [shape[dim] for dim in dims if shape and not isinstance(shape[dim], int)]
     # A dynamic dimension that can be 1 would change the result's rank; export has settled that it stays.
     if dynamic and len(call.result_shape) != len(shape) - sum(shape[d] == 1 for d in set(dims) if shape):
         return Decline(f"whether the dynamic dimension {dynamic[0]} is dropped depends on its size")
     return None
-
-
-def _cat_operands(call: Call) -> list[Value]:
-    """PyTorch skips old-style empty tensors of shape ``(0,)``."""
-    return [tensor for tensor in call["tensors"] if tensor.type.shape != (0,)] or call["tensors"][:1]
-
-
-def _supports_cat(call: Call) -> Decline | None:
-    operands = _cat_operands(call)
-    axis = _axis(call["dim"], operands[0].type.rank)
-    if not is_static(tensor.type.shape[axis] for tensor in operands):
-        return Decline("concatenation along a dynamic dimension has no kernel")
-    try:
-        Concat.infer([tensor.type for tensor in operands], ConcatAttributes(axis))
-    except IRError as error:
-        return Decline(str(error))
-    return None
-
-
-def _convert_cat(call: Call) -> Value:
-    operands = _cat_operands(call)
-    if len(operands) == 1:
-        return operands[0]
-    return call.emit(Concat, operands, ConcatAttributes(_axis(call["dim"], operands[0].type.rank)))
 
 
 def _identity(call: Call) -> Value:
@@ -227,18 +232,43 @@ def _identity(call: Call) -> Value:
 
 
 SHAPE_CONVERTERS = [
-    Converter("aten.view.default", _convert_reshape("size"), _supports_reshape("size")),
-    Converter("aten._unsafe_view.default", _convert_reshape("size"), _supports_reshape("size")),
-    Converter("aten.reshape.default", _convert_reshape("shape"), _supports_reshape("shape")),
+    *(
+        _reshape(f"aten.{name}", partial(_requested_shape, argument))
+        for name, argument in (
+            ("view.default", "size"),
+            ("_unsafe_view.default", "size"),
+            ("reshape.default", "shape"),
+            ("view_as.default", "other"),
+            ("reshape_as.default", "other"),
+        )
+    ),
+    _reshape("aten.unflatten.int", _unflattened_shape),
     Converter("aten.flatten.using_ints", _convert_flatten, _supports_flatten),
     Converter("aten.permute.default", _convert_permute),
-    Converter("aten.transpose.int", _convert_transpose),
-    Converter("aten.t.default", _convert_t),
+    *(
+        _exchange(f"aten.{name}", first, second)
+        for name, first, second in (
+            ("transpose.int", "dim0", "dim1"),
+            ("transpose_.default", "dim0", "dim1"),
+            ("swapdims.default", "dim0", "dim1"),
+            ("swapdims_.default", "dim0", "dim1"),
+            ("swapaxes.default", "axis0", "axis1"),
+            ("swapaxes_.default", "axis0", "axis1"),
+        )
+    ),
+    *(Converter(f"aten.{name}.default", _convert_t) for name in ("t", "t_", "numpy_T")),
+    Converter("aten.mT.default", _convert_matrix_transpose),
+    *(
+        Converter(f"aten.{name}.{overload}", _convert_movedim)
+        for name in ("movedim", "moveaxis")
+        for overload in ("int", "intlist")
+    ),
     Converter("aten.contiguous.default", _identity),
     Converter("aten.clone.default", _identity),
-    Converter("aten.unsqueeze.default", _convert_unsqueeze),
-    Converter("aten.squeeze.default", _convert_squeeze, _supports_squeeze),
-    Converter("aten.squeeze.dim", _convert_squeeze, _supports_squeeze),
-    Converter("aten.squeeze.dims", _convert_squeeze, _supports_squeeze),
-    Converter("aten.cat.default", _convert_cat, _supports_cat),
+    *(Converter(f"aten.{name}.default", _convert_unsqueeze) for name in ("unsqueeze", "unsqueeze_")),
+    *(
+        Converter(f"aten.{name}.{overload}", _convert_squeeze, _supports_squeeze)
+        for name in ("squeeze", "squeeze_")
+        for overload in ("default", "dim", "dims")
+    ),
 ]

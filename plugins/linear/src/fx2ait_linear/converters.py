@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fx2ait_core.sdk import Call, Constant, Converter, Decline, Dim, Value, element_count
@@ -47,23 +49,29 @@ def _constant_decline(left: Value) -> Decline | None:
     return None
 
 
-def _convert_linear(call: Call) -> Value:
-    source, weight, bias = call["input"], call["weight"], call["bias"]
+def _by_rows(call: Call, source: Value, ranks: tuple[int, ...], product: Callable[[Value], Value]) -> Value:
+    """``product`` of ``source``, whose leading dimensions are merged unless it has one of ``ranks``."""
+    if source.type.rank in ranks:
+        return product(source)
     leading, k = source.type.shape[:-1], source.type.shape[-1]
     rows: Dim = element_count(leading)
-    is_constant = isinstance(weight, Constant)
-    flattened = len(leading) > 1 or (not leading and not is_constant)
-    if flattened:
-        source = call.emit(Rows, [source], RowsAttributes((rows, k)))
-    if is_constant:
-        result = call.emit(Linear, [source, weight, *([] if bias is None else [bias])])
-    else:
+    result = product(call.emit(Rows, [source], RowsAttributes((rows, k))))
+    return call.emit(Rows, [result], RowsAttributes((*leading, result.type.shape[-1])))
+
+
+def _convert_linear(call: Call) -> Value:
+    weight, bias = call["weight"], call["bias"]
+
+    def with_constant(source: Value) -> Value:
+        return call.emit(Linear, [source, weight, *([] if bias is None else [bias])])
+
+    def with_computed(source: Value) -> Value:
         result = call.emit(MatMul, [source, call.emit(Transpose, [weight])])
-        if bias is not None:
-            result = call.emit(AddBias, [result, bias])
-    if flattened:
-        result = call.emit(Rows, [result], RowsAttributes((*leading, weight.type.shape[0])))
-    return result
+        return result if bias is None else call.emit(AddBias, [result, bias])
+
+    if isinstance(weight, Constant):
+        return _by_rows(call, call["input"], (1, 2), with_constant)
+    return _by_rows(call, call["input"], (2,), with_computed)
 
 
 def _transposed(matrix: Constant, scale: float = 1.0) -> Constant:
@@ -85,8 +93,19 @@ def _supports_matrices(call: Call, first: str, second: str) -> Decline | None:
 
 def _product(call: Call, left: Value, right: Value) -> Value:
     if isinstance(right, Constant):
-        return call.emit(Linear, [left, _transposed(right)])
+        weight = _transposed(right)
+        return _by_rows(call, left, (1, 2), lambda rows: call.emit(Linear, [rows, weight]))
     return call.emit(MatMul, [left, right])
+
+
+def _supports_matmul(call: Call) -> Decline | None:
+    """Also a tensor of any rank by a constant matrix, which is a linear layer."""
+    left, right = call["self"].type, call["other"]
+    if left.rank in (0, 2) or right.type.rank != 2 or not isinstance(right, Constant):
+        return _supports_matrices(call, "self", "other")
+    if left.shape[-1] != right.type.shape[0]:
+        return Decline(f"{left} and {right.type} do not fit together")
+    return _constant_decline(call["self"]) or _dtype_decline(call, "self")
 
 
 def _supports_addmm(call: Call) -> Decline | None:
@@ -118,6 +137,7 @@ def _convert_addmm(call: Call) -> Value:
 CONVERTERS = [
     Converter("aten.linear.default", _convert_linear, _supports_linear),
     Converter("aten.addmm.default", _convert_addmm, _supports_addmm),
+    Converter("aten.addmm_.default", _convert_addmm, _supports_addmm),
     Converter(
         "aten.mm.default",
         lambda call: _product(call, call["self"], call["mat2"]),
@@ -126,6 +146,6 @@ CONVERTERS = [
     Converter(
         "aten.matmul.default",
         lambda call: _product(call, call["self"], call["other"]),
-        lambda call: _supports_matrices(call, "self", "other"),
+        _supports_matmul,
     ),
 ]

@@ -82,6 +82,20 @@ def _supports_pool(call: Call) -> Decline | None:
     return None
 
 
+def _indices_decline(call: Call) -> Decline | None:
+    if 1 in call.results_read:
+        return Decline("the indices of the maxima are read (return_indices=True), which no kernel computes")
+    return None
+
+
+def _supports_max_pool(call: Call) -> Decline | None:
+    return _supports_pool(call) or _indices_decline(call)
+
+
+def _supports_adaptive_max(call: Call) -> Decline | None:
+    return _supports_adaptive(call) or _indices_decline(call)
+
+
 def _convert_pool(call: Call, operator: type[Operator]) -> Value:
     return call.emit(operator, [call["self"]], _pool_attributes(call))
 
@@ -135,11 +149,10 @@ def _convert_mean(call: Call) -> Value:
 
 CONVERTERS = [
     Converter("aten.max_pool2d.default", lambda call: _convert_pool(call, MaxPool2d), _supports_pool),
-    # Result 1 holds the indices, which no kernel computes.
     Converter(
         "aten.max_pool2d_with_indices.default",
         lambda call: [_convert_pool(call, MaxPool2d), None],
-        _supports_pool,
+        _supports_max_pool,
     ),
     Converter("aten.avg_pool2d.default", lambda call: _convert_pool(call, AvgPool2d), _supports_pool),
     *(
@@ -153,7 +166,7 @@ CONVERTERS = [
     Converter(
         "aten.adaptive_max_pool2d.default",
         lambda call: [_convert_adaptive(call, AdaptiveMaxPool2d), None],
-        _supports_adaptive,
+        _supports_adaptive_max,
     ),
     Converter("aten.mean.dim", _convert_mean, _supports_mean),
     Converter("aten.mean.default", _convert_mean, _supports_mean),
