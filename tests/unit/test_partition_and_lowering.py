@@ -86,3 +86,27 @@ def test_a_failing_converter_is_named_with_the_node_and_the_line() -> None:
         ConversionError, match=r"sin: aten.sin.default.*dist-0 1.0 failed: ZeroDivisionError: oh"
     ):
         lower(partition(captured(Sines()), offers))
+
+
+class Spectrum(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.abs(torch.fft.fft(x)) + torch.tan(x)
+
+
+def test_a_predicate_that_fails_and_a_tensor_of_unknown_dtype_are_reasons_among_others() -> None:
+    def fails(call: object) -> Decline | None:
+        raise KeyError("no such thing")
+
+    offers = registry(
+        Converter("aten.tan.default", lambda call: None, fails), Converter("aten.abs.default", lambda call: 0)
+    )
+    with pytest.raises(UnsupportedNodesError) as raised:
+        partition(captured(Spectrum()), offers)
+    text = str(raised.value)
+    for part in (
+        "4 of the 4 operations",
+        "aten.fft_fft.default",
+        "dist-0 1.0: its predicate failed: KeyError: 'no such thing'",
+        "dist-1 1.0: tensors of torch.complex64 cannot be compiled",
+    ):
+        assert part in text

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..capture.program import CapturedProgram
-from ..errors import Decline, UnsupportedNodesError
+from ..errors import Decline, Fx2aitError, UnsupportedNodesError
 from ..extend.contributions import Converter
 from ..extend.registry import Contribution, Registry
 from ..ir.value import Value
@@ -67,10 +67,7 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
             continue
         reasons: list[str] = []
         for offer in registry.converters(overload_of(node)):
-            try:
-                declined = offer.value.supports(call_of(node, value_of, captured.symbol_names))
-            except Decline as raised:
-                declined = raised
+            declined = _answer(offer.value, node, value_of, captured.symbol_names)
             if declined is None:
                 chosen[node] = offer
                 break
@@ -80,6 +77,24 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
     if refusals:
         raise UnsupportedNodesError(_explain(captured.name, refusals, len(chosen), hint))
     return PartitionedProgram(captured, chosen)
+
+
+def _answer(
+    converter: Converter,
+    node: torch.fx.Node,
+    value_of: Callable[[torch.fx.Node], Any],
+    symbol_names: Mapping[str, str],
+) -> Decline | None:
+    """None where ``converter`` takes the node. A predicate that fails is a reason too: one plugin's fault
+    must not hide what is wrong with all other nodes."""
+    try:
+        return converter.supports(call_of(node, value_of, symbol_names))
+    except Decline as declined:
+        return declined
+    except Fx2aitError as error:  # a tensor that the IR has no type for
+        return Decline(str(error))
+    except Exception as error:
+        return Decline(f"its predicate failed: {type(error).__name__}: {error}")
 
 
 def _explain(name: str, refusals: list[Refusal], supported: int, hint: str) -> str:
