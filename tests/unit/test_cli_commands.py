@@ -257,3 +257,27 @@ def test_every_command_explains_itself_with_an_example() -> None:
     assert "doctor" in call().output
     assert call("--version").stdout.startswith("fx2ait ")
     assert call("no-such-command").exit_code == 2
+
+
+def test_what_a_model_prints_stays_off_standard_output(
+    compiler: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chatty_model.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        print('called')\n"
+        "        return super().forward(x)\n"
+        "def make():\n"
+        "    print('made')\n"
+        "    return Net(6, 4)\n"
+    )
+    (tmp_path / "chatty.yaml").write_text(
+        RECIPE.replace("torch.nn:Linear", "chatty_model:make").replace("kwargs", "# kwargs")
+    )
+    monkeypatch.chdir(tmp_path)
+    for words in (("run", "--rivals", "none"), ("compile",), ("verify",), ("benchmark", "--rivals", "none")):
+        result = CliRunner().invoke(application(Settings()), [words[0], "chatty.yaml", *words[1:], "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout), words
+        assert "made" in result.stderr

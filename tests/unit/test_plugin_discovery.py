@@ -99,6 +99,23 @@ def test_nothing_installed_tells_how_to_install(site: Site) -> None:
     assert "pip install -r requirements.txt" in plugins.install_hint == INSTALL_HINT
 
 
+def test_what_plugins_print_stays_off_standard_output(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chatty = good().replace("return [Op]", "print('from a hook'); return [Op]") + "\nprint('on import')\n"
+    site.install("chatty", chatty)
+    assert row(site.load(), "chatty").status == "ok"
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == ["on import", "from a hook"]
+
+
+def test_a_missing_module_is_not_blamed_on_a_line_of_pythons_own(site: Site) -> None:
+    site.install("emptied", good())
+    (site.folder / "emptied.py").unlink()
+    assert row(site.load(), "emptied").cause.endswith("ModuleNotFoundError: No module named 'emptied'")
+
+
 def test_finding_imports_nothing_and_is_sorted(site: Site) -> None:
     site.install("zeta", "raise SystemExit('imported')")
     site.install("alpha", "raise SystemExit('imported')")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -24,8 +24,8 @@ def show(as_json: bool, value: Any, render: Callable[[], list[RenderableType]]) 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, MINIMUM_WIDTH))
-    for renderable in render():
-        console.print(renderable)
+    for renderable in render():  # text is not wrapped: it may hold a command to copy
+        console.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
 def complain(message: str) -> None:
@@ -37,9 +37,11 @@ def complain(message: str) -> None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[ProgressListener]:
-    """Progress on standard error, or silence."""
-    if quiet:
-        yield SilentProgress()
-    else:
-        with TerminalProgress() as shown:
-            yield shown
+    """Progress on standard error, or silence. What models print meanwhile goes to standard error too, so
+    that standard output holds the result alone."""
+    with redirect_stdout(sys.stderr):
+        if quiet:
+            yield SilentProgress()
+        else:
+            with TerminalProgress() as shown:
+                yield shown
