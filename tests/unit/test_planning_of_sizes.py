@@ -1,20 +1,23 @@
 """Which sizes kernels are chosen for, and what serves the sizes that nobody asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from fx2ait_core.errors import PlanError
+from fx2ait_core.errors import KernelError, PlanError
 from fx2ait_core.extend.contributions import Candidate, Kernel, KernelSource
+from fx2ait_core.extend.problem import Problem
 from fx2ait_core.extend.registry import Contribution, Registry
 from fx2ait_core.ir.dims import DimRange, symbol
 from fx2ait_core.ir.dtypes import DType
 from fx2ait_core.ir.graph import Graph
 from fx2ait_core.ir.operator import Operator
+from fx2ait_core.ir.pointwise import PointwiseProgram
 from fx2ait_core.ir.types import tensor_type
 from fx2ait_core.ir.value import Constant, Input
 from fx2ait_core.plan.planner import plan
+from fx2ait_core.plan.problems import offers_for
 from fx2ait_core.target.target import Target
 from fx2ait_core.tune.cache import TuningCache
 from fx2ait_core.tune.offers import Device
@@ -111,3 +114,27 @@ def test_of_several_smaller_sizes_the_one_that_scales_best_lends_its_kernel():
 def test_sizes_outside_of_the_range_are_refused():
     with pytest.raises(PlanError, match="cannot tune for batch=1024"):
         planned(lambda batch: {1: 1.0}, tune=(1024,))
+
+
+def test_a_kernel_that_fails_to_answer_leaves_the_others_in_use():
+    def fails(problem):
+        raise KeyError("no such thing")
+
+    good = kernel_of(lambda batch: {1: 1.0})
+    result = tensor_type((symbol("batch"), 4), DType.float32)
+    problem = Problem(
+        kind=Scale.kind,
+        attributes=None,
+        operands=(),
+        epilogue=PointwiseProgram(1),
+        epilogue_operands=(),
+        results=(result,),
+        target=Target("cpu", "x"),
+        sizes=(("batch", 4),),
+    )
+    for what, fault in {"predicate": {"supports": fails}, "candidates": {"candidates": fails}}.items():
+        bad = Contribution(replace(good, name="bad", **fault), "bad 1")
+        with pytest.raises(KernelError, match=rf"bad \(bad 1\): its {what} failed: KeyError"):
+            offers_for(problem, Registry({"kernels": [bad]}), "here")
+        both = Registry({"kernels": [bad, Contribution(good, "good 1")]})
+        assert [offer.distribution for offer in offers_for(problem, both, "here")] == ["good 1"]

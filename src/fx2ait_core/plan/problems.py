@@ -48,10 +48,15 @@ def offers_for(problem: Problem, registry: Registry, where: str) -> list[Offer]:
     for contribution in registry.kernels(problem.kind, problem.target.name):
         kernel = contribution.value
         declined = _declines(kernel, problem)
+        if declined is None:
+            try:
+                candidates = list(kernel.candidates(problem))
+            except Exception as error:  # one plugin's fault must not take the others' kernels down
+                declined = Decline(f"its candidates failed: {type(error).__name__}: {error}")
         if declined is not None:
             reasons.append(f"{kernel.name} ({contribution.distribution}): {declined.reason}")
             continue
-        offers += [Offer(kernel, contribution.distribution, c) for c in kernel.candidates(problem)]
+        offers += [Offer(kernel, contribution.distribution, candidate) for candidate in candidates]
     if not offers:
         said = "\n  ".join(reasons) or "no installed plugin has a kernel for it"
         raise KernelError(
@@ -73,3 +78,5 @@ def _declines(kernel: Kernel, problem: Problem) -> Decline | None:
         return kernel.supports(problem)
     except Decline as raised:
         return raised
+    except Exception as error:
+        return Decline(f"its predicate failed: {type(error).__name__}: {error}")
