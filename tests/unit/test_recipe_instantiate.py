@@ -1,5 +1,6 @@
 """From a recipe to a model: reproducible, calibrated, with weights that fit."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,20 @@ def test_weights_files_that_cannot_be_used(tmp_path: Path, capsys: pytest.Captur
 def test_models_that_cannot_be_made(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         instantiate(recipe(**fields), Path())
+
+
+def test_a_module_beside_the_recipe_is_found_and_the_path_is_left_as_it_was(tmp_path: Path) -> None:
+    source = "import torch\ndef make():\n    import beside_too\n    return torch.nn.Conv2d(3, 4, beside_too.size)\n"
+    (tmp_path / "beside_the_recipe.py").write_text(source)
+    (tmp_path / "beside_too.py").write_text("size = 3\n")
+    before = list(sys.path)
+    assert instantiate(recipe(model="beside_the_recipe:make"), tmp_path).weight.shape == (4, 3, 3, 3)
+    assert sys.path == before
+    with pytest.raises(RecipeError, match="no_such_module cannot be imported.*beside the recipe"):
+        instantiate(recipe(model="no_such_module:make"), tmp_path)
+
+
+def test_inputs_that_the_model_does_not_take_are_an_error_that_names_them() -> None:
+    wrong = recipe(inputs=[{"name": "image", "shape": ["batch", 4, 8, 8]}])
+    with pytest.raises(RecipeError, match=r"image: float32\[batch, 4, 8, 8\]\): RuntimeError.* 3 channels"):
+        instantiate(wrong, Path())
