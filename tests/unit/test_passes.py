@@ -253,5 +253,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Any) -> None:
     b = Builder()
     b.graph.outputs, b.graph.output_names, b.graph.output_dtypes = [b.mixer(b.input)], ["o"], [DType.float32]
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="cannot be dumped to .*file: (File exists|Not a directory)"):
+    with pytest.raises(SettingsError, match=r"cannot be dumped to .*file: (File exists|Not a directory)"):
         run_passes(b.graph, CORE_PASSES, context(), dump=tmp_path / "file")

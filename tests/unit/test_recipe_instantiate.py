@@ -138,13 +138,13 @@ def test_models_that_cannot_be_made(fields: dict[str, Any], reason: str) -> None
 
 
 def test_a_module_beside_the_recipe_is_found_and_the_path_is_left_as_it_was(tmp_path: Path) -> None:
-    source = "import torch\ndef make():\n    import beside_too\n    return torch.nn.Conv2d(3, 4, beside_too.size)\n"
+    source = "import torch\ndef make():\n    import beside_too\n    return torch.nn.Conv2d(3, 4, beside_too.n)\n"
     (tmp_path / "beside_the_recipe.py").write_text(source)
-    (tmp_path / "beside_too.py").write_text("size = 3\n")
+    (tmp_path / "beside_too.py").write_text("n = 3\n")
     before = list(sys.path)
     assert instantiate(recipe(model="beside_the_recipe:make"), tmp_path).weight.shape == (4, 3, 3, 3)
     assert sys.path == before
-    with pytest.raises(RecipeError, match="no_such_module cannot be imported.*beside the recipe"):
+    with pytest.raises(RecipeError, match=r"no_such_module cannot be imported.*beside the recipe"):
         instantiate(recipe(model="no_such_module:make"), tmp_path)
 
 
