@@ -138,7 +138,7 @@ def test_models_that_cannot_be_made(fields: dict[str, Any], reason: str) -> None
 
 
 def test_a_module_beside_the_recipe_is_found_and_the_path_is_left_as_it_was(tmp_path: Path) -> None:
-    source = "import torch\ndef make():\n    import beside_too\n    return torch.nn.Conv2d(3, 4, beside_too.n)\n"
+    source = "def make():\n    import torch, beside_too\n    return torch.nn.Conv2d(3, 4, beside_too.n)\n"
     (tmp_path / "beside_the_recipe.py").write_text(source)
     (tmp_path / "beside_too.py").write_text("n = 3\n")
     before = list(sys.path)
