@@ -10,7 +10,7 @@ import torch
 
 from ..errors import VerificationError
 from .accuracy import Errors, Reference, at_precision, compare, converted, tensors, worst
-from .samples import described, dynamic_ranges, random_inputs
+from .samples import batch_of, batch_size, described, dynamic_ranges, random_inputs
 
 SHORT_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
@@ -117,10 +117,10 @@ def verify(
     ours: list[tuple[Errors, int]] = []
     theirs: list[tuple[Errors, int]] = []
     for given in runs:
-        count = given[0].shape[0] if given and given[0].ndim else 1
         with torch.no_grad():
             answer = tensors(engine(*(tensor.to(device) for tensor in given)))
         expected = reference(given)
+        count = batch_size(described(manifest), given)
         ours.append((compare(answer, expected), count))
         if (usual := _answers(rival, converted(given, precision, device))) is not None:
             theirs.append((compare(usual, expected), count))
@@ -154,7 +154,7 @@ def _random_runs(
     """Batches of random inputs, at least ``samples`` samples: the smallest batch first, then the rest
     at once, as far as the range allows. Other dynamic symbols take their smallest size."""
     inputs, ranges = described(manifest), dynamic_ranges(manifest)
-    lead = inputs[0].shape[0] if inputs and inputs[0].shape else 1
+    lead = batch_of(inputs)
     low, high = ranges[lead] if isinstance(lead, str) else (lead, lead)
     batches = [low]
     while sum(batches) < samples:

@@ -20,8 +20,6 @@ from .functional import is_functional_in_effect
 from .program import CapturedProgram
 from .tensors import array_of, dtype_of
 
-BATCH = "batch"
-
 
 def capture(
     model: torch.nn.Module,
@@ -43,6 +41,8 @@ def capture(
     model calls them; nothing is decomposed. Raises :class:`CaptureError`.
     """
     dynamic, symbols = dynamic or {}, symbols or {}
+    if not isinstance(model, torch.nn.Module):
+        raise CaptureError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
     for position, tensor in enumerate(example_inputs):
         if not isinstance(tensor, torch.Tensor):
             raise CaptureError(f"example input {position} is a {type(tensor).__name__}, not a torch.Tensor")
@@ -57,9 +57,7 @@ def capture(
             warnings.simplefilter("ignore")
             exported = exported.run_decompositions({})
         graph = exported.graph
-    names = list(input_names) if input_names else _forward_names(model, len(examples))
-    if len(names) != len(examples):
-        raise CaptureError(f"{len(names)} input names were given for {len(examples)} example inputs")
+    names = names_of_inputs(model, len(examples), input_names)
     outputs, structure = _outputs(exported)
     return CapturedProgram(
         name=name or type(model).__name__.lower(),
@@ -133,6 +131,16 @@ def _positional_count(model: torch.nn.Module) -> int | None:
     return (
         kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else None
     )
+
+
+def names_of_inputs(model: torch.nn.Module, count: int, given: Sequence[str] | None = None) -> list[str]:
+    """``given``, else the parameters of ``model.forward``; raises :class:`CaptureError`."""
+    names = list(given) if given else _forward_names(model, count)
+    if len(names) != count:
+        raise CaptureError(f"{len(names)} input names were given for {count} example inputs")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise CaptureError(f"inputs share the name {', '.join(repeated)}")
+    return names
 
 
 def _forward_names(model: torch.nn.Module, count: int) -> list[str]:

@@ -138,6 +138,7 @@ def compile_model(model: torch.nn.Module, prepared: Prepared, progress: Progress
         arch=prepared.options.arch,
         precision=prepared.precision,
         dynamic_batch=None if choice is None or is_fixed else (choice.low, choice.high),
+        fixed_inputs=[item.name for item in recipe.inputs if not isinstance(next(iter(item.shape), 0), str)],
         tune_batches=() if is_fixed else prepared.tune_batches,
         input_names=[item.name for item in recipe.inputs],
         name=recipe.name,

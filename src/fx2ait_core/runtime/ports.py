@@ -71,7 +71,7 @@ class EnginePort:
             raise EngineInputError(f'Input "{self.name}" is {kind}; give a dense tensor, {self}.')
         if tensor.is_neg():
             raise EngineInputError(
-                f'Input "{self.name}" is a negated view (of a conjugate\'s imaginary part?), whose memory holds '
+                f'Input "{self.name}" is a negated view (of an imaginary part?), so that its memory holds '
                 "other values. Give tensor.resolve_neg()."
             )
         accepted = _FLOATING if self.dtype in _FLOATING else (self.dtype,)
