@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fx2ait_core.errors import PluginError
+from fx2ait_core.errors import Fx2aitWarning, PluginError
 from fx2ait_core.extend.discovery import find_plugins
 from fx2ait_core.extend.manager import PluginSet, load_plugins
 from fx2ait_core.extend.report import INSTALL_HINT, PluginRow
@@ -198,6 +198,12 @@ def test_blocked_by_entry_or_distribution(site: Site, name: str) -> None:
     plugins = site.load(name)
     assert row(plugins, "nice-plugin").status == "blocked"
     assert row(plugins, "other").status == "ok"
+
+
+def test_a_name_that_blocks_nothing_is_told(site: Site) -> None:
+    site.install("nice-plugin", good(), entry="nice")
+    with pytest.warns(Fx2aitWarning, match=r"no plugin is called 'nise'.* did you mean 'nice'\?"):
+        assert row(site.load("nise"), "nice-plugin").status == "ok"
 
 
 def test_a_disabled_kernel_is_left_out_and_a_misspelled_one_is_told() -> None:

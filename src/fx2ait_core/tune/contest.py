@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Literal
 
-from ..errors import KernelError
+from ..errors import Fx2aitWarning, KernelError
 from ..extend.contributions import KernelSource
 from ..extend.problem import Problem
 from .cache import MeasurementKey
@@ -50,7 +50,7 @@ class Contest:
         self.failures[key] = reason
         self.samples.pop(key, None)
         shown = reason if len(reason) < 1500 else f"{reason[:1500]} …"
-        warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", Fx2aitWarning, stacklevel=2)
 
     def median(self, key: MeasurementKey) -> float:
         return statistics.median(self.samples[key])
