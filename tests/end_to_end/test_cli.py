@@ -79,7 +79,7 @@ class Shell:
         self.environment = {**kept, "FX2AIT_CACHE_DIR": str(folder / "cache")}
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-c", "from fx2ait_core.cli.app import main; main()", *words]
+        return [sys.executable, "-c", "from fx2ait_core.cli.entry import main; main()", *words]
 
     def __call__(self, *words: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         finished = subprocess.run(
@@ -203,6 +203,39 @@ def test_the_installation_is_described(fx2ait: Shell) -> None:
     assert "resnet18" in names
     checks = json.loads(fx2ait("doctor", "--json").stdout)
     assert {check["status"] for check in checks} <= {"ok", "absent"}
+
+
+def test_a_warning_is_one_line_without_code(fx2ait: Shell) -> None:
+    said = fx2ait("plugins", "--no-plugin", "convv").stderr
+    told = "warning: disabled_plugins: no plugin is called 'convv', so that none is left out; did you mean"
+    assert said.splitlines() == [f"{told} 'conv'?"]
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "sympy":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from fx2ait_core.cli.entry import main
+main()
+"""
+
+
+def test_an_interrupt_before_the_command_starts_is_one_line_too(fx2ait: Shell) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, "plugins"],
+        env=fx2ait.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # it may be ignored here
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
 
 
 def test_an_interrupted_build_leaves_caches_that_work(fx2ait: Shell) -> None:
