@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
@@ -37,9 +37,16 @@ def complain(message: str) -> None:
     _tell("[bold red]error:[/] ", message)
 
 
-def warn(message: Warning | str, category: type[Warning], filename: str, *_: Any) -> None:
+def warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """In place of :func:`warnings.showwarning`: fx2ait's own are for users, without a place in code."""
-    place = "" if issubclass(category, Fx2aitWarning) else f"{filename}: {category.__name__}: "
+    place = "" if issubclass(category, Fx2aitWarning) else f"{filename}:{lineno}: {category.__name__}: "
     _tell("[yellow]warning:[/] ", f"{place}{message}")
 
 
