@@ -106,12 +106,16 @@ class Hostile:
 def test_weights_files_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"a": Hostile()}, tmp_path / "hostile.pth")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"model": Small().state_dict(), "epoch": 3}, tmp_path / "nested.pth")
+    (tmp_path / "noise.pth").write_bytes(b"hello" * 100)
     (tmp_path / "short.safetensors").write_bytes(b"\x10")
     (tmp_path / "short.pth").write_bytes(b"")
     (tmp_path / "weights.npz").write_bytes(b"")
     for name, reason in {
-        "hostile.pth": "cannot be read",
+        "hostile.pth": r"holds more than tensors.*torch\.save\(model\.state_dict\(\), path\)",
         "list.pth": "no mapping",
+        "nested.pth": r"no mapping of names to tensors \(its keys are model, epoch\)",
+        "noise.pth": "cannot be read",
         "short.safetensors": "cannot be read",
         "short.pth": "cannot be read",
         "weights.npz": "read from .safetensors",

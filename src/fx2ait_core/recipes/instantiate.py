@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -19,6 +17,8 @@ from ..bench.calibrate import calibrated
 from ..bench.samples import InputDescription, random_inputs
 from ..errors import RecipeError
 from .schema import Recipe
+
+_MEND = "write it with torch.save(model.state_dict(), path), or as safetensors"
 
 
 def input_descriptions(recipe: Recipe) -> tuple[InputDescription, ...]:
@@ -114,13 +114,20 @@ def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
         if path.suffix not in (".pth", ".pt"):
             raise RecipeError(f"{path}: weights are read from .safetensors, .pth or .pt files")
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise RecipeError(f"{path}: the weights cannot be read: {error}") from error
+    except RecipeError:
+        raise
+    except Exception as error:  # of a file that is noise the unpickler raises anything
+        if "Unsupported" in str(error):  # torch's own words advise to load it all the same
+            raise RecipeError(
+                f"{path}: holds more than tensors, which is not loaded because it could run code; {_MEND}"
+            ) from error
+        raise RecipeError(f"{path}: the weights cannot be read: {type(error).__name__}: {error}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if isinstance(content, Mapping) and all(isinstance(item, torch.Tensor) for item in content.values()):
         return content
-    raise RecipeError(f"{path}: holds no mapping of names to tensors")
+    keys = f" (its keys are {', '.join(map(str, content))})" if isinstance(content, Mapping) else ""
+    raise RecipeError(f"{path}: holds no mapping of names to tensors{keys}; {_MEND}")
 
 
 def _callable(path: str, folder: Path) -> Callable[..., Any]:
