@@ -211,6 +211,16 @@ def test_a_warning_is_one_line_without_code(fx2ait: Shell) -> None:
     assert said.splitlines() == [f"{told} 'conv'?"]
 
 
+@pytest.mark.parametrize("words", [("plugins",), ("plugins", "--json"), ("recipes", "--schema")])
+def test_an_output_that_is_full_is_one_line(fx2ait: Shell, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            fx2ait.command(*words), env=fx2ait.environment, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
+
+
 INTERRUPTED_IMPORT = """
 import os, signal, sys
 

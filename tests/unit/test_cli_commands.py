@@ -260,6 +260,28 @@ def test_reports_are_written_to_pipes_and_devices_as_they_are(compiler: Pretence
     assert Path("/dev/null").is_char_device()
 
 
+def test_an_engine_of_another_model_is_refused(
+    compiler: Pretence, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = PretendedEngine(torch.nn.Linear(6, 4), 1, 4)
+    monkeypatch.setattr(fx2ait_core.compiler, "load", lambda file, settings: other)
+    words = ("--target", "cpu", "--engine", tmp_path / "e.fx2ait")
+    assert call("verify", recipe, *words, "--set", "verify.max_relative_error=9").exit_code == 0
+    other.manifest["inputs"][0]["shape"] = ["batch", 7]  # type: ignore[index]
+    for name in ("verify", "benchmark"):
+        result = call(name, recipe, *words)
+        assert result.exit_code == 2
+        assert (
+            "engine of tiny, which takes row: [batch, 7]; the recipe tiny describes" in result.stderr
+        )
+
+
+def test_an_architecture_wins_over_the_recipes_target(compiler: Pretence, recipe: Path) -> None:
+    recipe.write_text(RECIPE + "target: cpu\n")
+    assert call("compile", recipe, "--arch", "sm_90a", "-o", recipe.parent / "x").exit_code == 0
+    assert compiler.options["target"] == "cuda"
+
+
 def test_a_recipe_may_not_have_two_dynamic_dimensions_yet(compiler: Pretence, recipe: Path) -> None:
     text = RECIPE.replace("[batch, 6]", "[batch, n]").replace("dynamic: {", "dynamic: {n: {max: 9}, ")
     recipe.write_text(text)

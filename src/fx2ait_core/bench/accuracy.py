@@ -100,9 +100,11 @@ class Reference:
         """The answers; raises :class:`~fx2ait_core.errors.VerificationError` when the module itself fails."""
         try:
             return self._answers(inputs)
-        except RuntimeError as error:
+        except Exception as error:
             if self.dtype == torch.float32:
-                raise VerificationError(f"the module itself fails on these inputs: {error}") from error
+                raise VerificationError(
+                    f"the module itself fails on these inputs: {type(error).__name__}: {error}"
+                ) from error
         self.dtype = torch.float32
         self._model = at_precision(self._original, self.dtype, self.device)
         return self(inputs)

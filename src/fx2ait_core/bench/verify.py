@@ -144,7 +144,7 @@ def _answers(model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[to
     try:
         with torch.no_grad():
             return tensors(model(*inputs))
-    except RuntimeError:
+    except Exception:  # whatever the user's code raises
         return None
 
 

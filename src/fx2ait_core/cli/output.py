@@ -21,7 +21,21 @@ MINIMUM_WIDTH = 160
 
 
 def show(as_json: bool, value: Any, render: Callable[[], list[RenderableType]]) -> None:
-    """Print ``value`` as JSON, or what ``render`` makes of it for people."""
+    """Print ``value`` as JSON, or what ``render`` makes of it for people.
+
+    Raises :class:`~fx2ait_core.errors.SettingsError` when standard output cannot take it.
+    """
+    try:
+        _print(as_json, value, render)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has what it wanted; click ends quietly
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again at its end
+        raise SettingsError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def _print(as_json: bool, value: Any, render: Callable[[], list[RenderableType]]) -> None:
     if as_json:
         sys.stdout.write(to_json(value) + "\n")
         return
