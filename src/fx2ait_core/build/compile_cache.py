@@ -77,7 +77,7 @@ class CompileCache:
                 f"The cache folder {folder} cannot be used ({error.strerror}); compiling in {temporary} "
                 "instead. Make it writable or set FX2AIT_CACHE_DIR.",
                 Fx2aitWarning,
-                stacklevel=2,
+                stacklevel=1,  # one place, so that Python tells it once
             )
             cache = cls(temporary)
         cache.remove_abandoned()

@@ -178,13 +178,20 @@ def _outputs(exported: ExportedProgram) -> tuple[tuple[Any, ...], str]:
     mutated = [s.target for s in specs if s.kind is not OutputKind.USER_OUTPUT]
     if mutated:
         raise CaptureError(f"the model changes {', '.join(map(str, mutated))} when it runs; an engine cannot")
-    for spec in specs:
-        if isinstance(spec.arg, ConstantArgument) or not isinstance(spec.arg, TensorArgument):
-            raise CaptureError(f"output {spec.arg} is not a tensor; return tensors only")
+    for index, spec in enumerate(specs):
+        if not isinstance(spec.arg, TensorArgument):
+            found = repr(spec.arg.value) if isinstance(spec.arg, ConstantArgument) else str(spec.arg)
+            raise CaptureError(f"output {index} is {found}, not a tensor; return tensors only")
     nodes = next(node for node in exported.graph.nodes if node.op == "output").args[0]
     dtypes = tuple(dtype_of(node.meta["val"].dtype) for node in nodes)
     assert exported.call_spec.out_spec is not None
-    return dtypes, pytree.treespec_dumps(exported.call_spec.out_spec)
+    try:
+        return dtypes, pytree.treespec_dumps(exported.call_spec.out_spec)
+    except NotImplementedError as error:  # a class that another process could not make again
+        raise CaptureError(
+            f"the structure of the outputs cannot be saved: {error}\nReturn tensors in tuples, lists and "
+            "dictionaries."
+        ) from error
 
 
 def _symbol_names(exported: ExportedProgram, dynamic: Mapping[int, Mapping[int, str]]) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""The batch: which dimensions are dynamic, and what is no range."""
+"""What capture takes: a module, its batch, names of its inputs, and outputs that can be handed back."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -41,6 +41,28 @@ def test_fixed_inputs_have_no_batch() -> None:
 def test_what_does_not_fit_is_named(limits: Any, examples: Any, fixed: Any, words: str) -> None:
     with pytest.raises(CaptureError, match=re.escape(words)):
         batch_dimensions(limits, examples, fixed)
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda x: (x + 1, None), "output 1 is None, not a tensor"),
+        (lambda x: (5, x + 1), "output 0 is 5, not a tensor"),
+        (lambda x: Pair(x + 1, x), "Return tensors in tuples, lists and dictionaries."),
+    ],
+)
+def test_what_an_engine_cannot_return_is_named(returned: Any, words: str) -> None:
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return returned(x)
+
+    with pytest.raises(CaptureError, match=re.escape(words)):
+        capture(Net(), (LEFT,))
 
 
 def test_names_must_differ_and_a_model_be_a_module() -> None:
