@@ -14,10 +14,10 @@ from . import builtin
 from .build.compile_cache import CompileCache
 from .build.library import Progress as BuildProgress
 from .build.library import Recipe, build
-from .capture import BATCH, CapturedProgram, capture
+from .capture import BATCH, CapturedProgram, batch_dimensions, capture, names_of_inputs
 from .emit.emit import emit
 from .emit.source_tree import SourceTree
-from .errors import CaptureError, TargetError
+from .errors import TargetError
 from .extend.contributions import PassContext
 from .extend.manager import PluginSet, load_plugins
 from .extend.problem import Problem
@@ -78,6 +78,7 @@ def compile(
     arch: str | None = None,
     precision: str | None = None,
     dynamic_batch: tuple[int, int] | None = None,
+    fixed_inputs: Sequence[str] = (),
     tune_batches: Sequence[int] = (),
     input_names: Sequence[str] | None = None,
     name: str | None = None,
@@ -96,6 +97,7 @@ def compile(
     :param precision: ``"fp16"``, ``"bf16"`` or ``"fp32"`` inside the engine; inputs and outputs keep
         the model's dtypes. Default: the target's fastest, fp16 on CUDA and fp32 on the CPU.
     :param dynamic_batch: smallest and largest size of the first dimension of every input.
+    :param fixed_inputs: names of inputs that have no batch dimension; their shapes are those of the examples.
     :param tune_batches: sizes within it to choose kernels for.
     :param input_names: default: the parameters of ``model.forward``.
     :param tune: measure kernels on the device; default: as ``settings`` say.
@@ -107,7 +109,9 @@ def compile(
     """
     settings, progress = _settings(settings, no_plugins), progress or SilentProgress()
     machine = choose_machine(target, arch, precision, settings)
-    captured = capture_model(model, example_inputs, dynamic_batch, input_names, name, progress)
+    captured = capture_model(
+        model, example_inputs, dynamic_batch, input_names, name, progress, fixed_inputs=fixed_inputs
+    )
     runs_here = machine.backend.runs_here(machine.target, settings) is None
     measured = runs_here and (settings.tune if tune is None else tune)
 
@@ -154,6 +158,7 @@ def emit_only(
     arch: str | None = None,
     precision: str | None = None,
     dynamic_batch: tuple[int, int] | None = None,
+    fixed_inputs: Sequence[str] = (),
     tune_batches: Sequence[int] = (),
     input_names: Sequence[str] | None = None,
     name: str | None = None,
@@ -165,7 +170,9 @@ def emit_only(
     """The source tree alone, kernels chosen without measuring; parameters as for :func:`compile`."""
     settings, progress = _settings(settings, no_plugins), progress or SilentProgress()
     machine = choose_machine(target, arch, precision, settings)
-    captured = capture_model(model, example_inputs, dynamic_batch, input_names, name, progress)
+    captured = capture_model(
+        model, example_inputs, dynamic_batch, input_names, name, progress, fixed_inputs=fixed_inputs
+    )
     graph = lower_program(captured, machine, dump_ir, progress)
     return emit(plan_graph(graph, machine, tune_batches, False, settings, progress), machine.backend)
 
@@ -187,11 +194,17 @@ def capture_model(
     input_names: Sequence[str] | None,
     name: str | None,
     progress: ProgressListener,
+    *,
+    fixed_inputs: Sequence[str] = (),
 ) -> CapturedProgram:
     """Capture and normalize; parameters as for :func:`compile`."""
     progress.stage("capture")
     examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
-    symbols, dynamic = _dynamic(dynamic_batch, examples)
+    symbols: Mapping[str, DimRange] = {}
+    dynamic: Mapping[int, Mapping[int, str]] = {}
+    if dynamic_batch is not None and isinstance(model, torch.nn.Module):
+        named = dict(zip(names_of_inputs(model, len(examples), input_names), examples, strict=True))
+        symbols, dynamic = batch_dimensions(dynamic_batch, named, fixed_inputs)
     captured = capture(model, examples, dynamic=dynamic, symbols=symbols, input_names=input_names, name=name)
     normalize(captured.graph)
     return captured
@@ -289,22 +302,3 @@ def _precision(precision: str | None, machine: Target) -> DType:
         offered = ", ".join(name for name, item in PRECISIONS.items() if item in machine.compute_dtypes)
         raise TargetError(f"{machine} does not compute in {precision}; it offers {offered}")
     return dtype
-
-
-def _dynamic(
-    dynamic_batch: tuple[int, int] | None, examples: Sequence[torch.Tensor]
-) -> tuple[dict[str, DimRange], dict[int, dict[int, str]]]:
-    if dynamic_batch is None:
-        return {}, {}
-    try:
-        limits = DimRange(*dynamic_batch)
-    except (TypeError, ValueError) as error:
-        raise CaptureError(
-            f"dynamic_batch={dynamic_batch!r} is not a range (smallest, largest): {error}"
-        ) from None
-    if limits.max == 1:
-        return {}, {}
-    for position, tensor in enumerate(examples):
-        if isinstance(tensor, torch.Tensor) and tensor.ndim == 0:
-            raise CaptureError(f"example input {position} has no dimension that could be the batch")
-    return {BATCH: limits}, {position: {0: BATCH} for position in range(len(examples))}

@@ -11,6 +11,10 @@ class Fx2aitError(Exception):
     """Base of all errors raised on purpose; its text says what, where and what to do."""
 
 
+class Fx2aitWarning(RuntimeWarning):
+    """What a user should know though the work goes on; its text says what to do."""
+
+
 class SettingsError(Fx2aitError):
     """A setting or environment variable holds a value that is not accepted."""
 

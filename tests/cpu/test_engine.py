@@ -1,8 +1,10 @@
 """The engine on the CPU: answers, checks of inputs, structure, threads, saving and loading."""
 
+import copy
 import dataclasses
 import gc
 import json
+import pickle
 import threading
 
 import pytest
@@ -106,6 +108,7 @@ BAD = [
     (lambda: torch.zeros(2, 3, dtype=torch.float64), r'"image" is float64; accepted is float32'),
     (lambda: torch.zeros(2, 3, dtype=torch.complex64), r'"image" is complex64'),
     (lambda: torch.zeros(2, 3, device="meta"), r'"image" is on meta; the engine runs on cpu.*tensor\.to'),
+    (lambda: torch.randn(2, 3, dtype=torch.complex64).conj().imag, r'"image" is a negated view.*resolve_neg'),
     (lambda: torch.zeros(1, 3).expand(2, 3), r'"image".*strides \[0, 1\].*share memory.*contiguous'),
     (lambda: torch.zeros(9).as_strided((2, 3), (1, 1)), r'"image".*share memory'),
     (lambda: torch.zeros(2, 3).to_sparse(), r'"image" is sparse_coo'),
@@ -120,6 +123,24 @@ def test_what_does_not_fit_is_refused_by_name(engine, make_input, words):
         with pytest.raises(EngineInputError, match=words):
             engine(make_input())
     torch.testing.assert_close(engine(torch.ones(2, 3)), expected(torch.ones(2, 3)))
+
+
+def test_negation_is_checked_though_shapes_are_known(engine):
+    numbers = torch.randn(2, 3, dtype=torch.complex64)
+    torch.testing.assert_close(engine(numbers.imag), expected(numbers.imag))
+    with pytest.raises(EngineInputError, match="negated view"):
+        engine(numbers.conj().imag)
+
+
+def test_tensors_without_memory_are_refused(engine):
+    with pytest.raises(EngineInputError, match="needs tensors that hold data"):
+        torch.func.vmap(lambda row: engine(row[None])[0])(torch.randn(2, 3))
+
+
+def test_an_engine_says_that_it_cannot_be_copied(engine):
+    for copies in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"cannot be pickled or copied.*engine\.save"):
+            copies(engine)
 
 
 def test_a_device_is_checked_though_shapes_are_known(engine):

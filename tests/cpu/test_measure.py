@@ -138,6 +138,7 @@ def test_times_are_true_and_failures_are_results(settings, target):
     assert 300 <= results[0].microseconds < results[3].microseconds >= 900
     assert results[1] == Failed("I refuse")
     assert isinstance(results[2], Failed) and "candidate_0.cpp" in results[2].reason
+    assert results[1].lasting and not results[2].lasting, "another compiler, or more memory, may do it"
     assert [(p.done, p.total) for p in seen if p.stage == "measure"] == [(n, 4) for n in range(1, 5)]
     compiled = [p.unit for p in seen if p.stage == "compile"]
     assert sum("clock.cpp" in unit for unit in compiled) <= 1, "one clock serves all candidates"

@@ -31,6 +31,15 @@ class Net(torch.nn.Module):
         x = torch.relu(self.norm(self.first(image)))
         x = torch.relu(self.second(x) + x)
         return self.head(torch.nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class Biased(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(5, 7)
+
+    def forward(self, bias, row):
+        return self.head(row).relu() + bias
 """
 
 RECIPE = """\
@@ -46,6 +55,18 @@ benchmark: {batch: [1, 4], rounds: 2}
 """
 
 
+BIASED = """\
+name: biased
+model: small_net_model:Biased
+inputs: [{name: bias, shape: [7]}, {name: row, shape: [batch, 5]}]
+dynamic: {batch: {min: 1, max: 16}}
+target: cpu
+tuning: false
+verify: {samples: 6, max_relative_error: 1e-4}
+benchmark: {batch: [1, 12], rounds: 2}
+"""
+
+
 class Shell:
     """Runs ``fx2ait`` in a folder that holds the model and the recipe, with a cache of its own."""
 
@@ -53,11 +74,12 @@ class Shell:
         self.folder = folder
         (folder / "small_net_model.py").write_text(MODEL)
         (folder / "small_net.yaml").write_text(RECIPE)
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self.environment = {**kept, "PYTHONPATH": str(folder), "FX2AIT_CACHE_DIR": str(folder / "cache")}
+        names = ("PATH", "HOME", "LANG", "PYTHONPATH")  # the models are beside the recipes, not on the path
+        kept = {name: os.environ[name] for name in names if name in os.environ}
+        self.environment = {**kept, "FX2AIT_CACHE_DIR": str(folder / "cache")}
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-c", "from fx2ait_core.cli.app import main; main()", *words]
+        return [sys.executable, "-c", "from fx2ait_core.cli.entry import main; main()", *words]
 
     def __call__(self, *words: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         finished = subprocess.run(
@@ -97,6 +119,14 @@ def test_a_recipe_is_run_and_the_second_time_from_the_caches(fx2ait: Shell) -> N
     assert "✓ build" not in again.stderr  # the whole compilation is remembered
     assert (fx2ait.folder / "speed.png").stat().st_size > 1000
     assert (fx2ait.folder / "t.md").read_text().startswith("small_net, fp32")
+
+
+def test_an_input_without_a_batch_keeps_its_shape(fx2ait: Shell) -> None:
+    (fx2ait.folder / "biased.yaml").write_text(BIASED)
+    value = json.loads(fx2ait("run", "biased.yaml", "--rivals", "eager", "--json").stdout)
+    assert value["verification"]["samples"] == 6
+    assert [row["batch"] for row in value["benchmark"]["rows"]] == [1, 1, 12, 12]
+    assert all(row["relative_l2"] < 1e-5 for row in value["benchmark"]["rows"])
 
 
 def test_layers_are_timed_beside_their_floors(fx2ait: Shell) -> None:
@@ -152,9 +182,10 @@ def test_a_damaged_engine_is_refused(fx2ait: Shell) -> None:
 
 def test_what_is_wrong_is_one_message_and_code_2(fx2ait: Shell) -> None:
     (fx2ait.folder / "bad.yaml").write_text(RECIPE.replace("samples", "sampels"))
-    assert "bad.yaml:8:10: verify.sampels: unknown key; did you mean 'samples'?" in fx2ait(
-        "run", "bad.yaml", code=2
-    ).stderr
+    assert (
+        "bad.yaml:8:10: verify.sampels: unknown key; did you mean 'samples'?"
+        in fx2ait("run", "bad.yaml", code=2).stderr
+    )
     (fx2ait.folder / "gone.yaml").write_text(RECIPE.replace("small_net_model:", "gone_model:"))
     assert "gone_model cannot be imported" in fx2ait("run", "gone.yaml", code=2).stderr
     assert "--batch" in fx2ait("run", "small_net.yaml", "--batch", "many", code=2).stderr
@@ -172,6 +203,49 @@ def test_the_installation_is_described(fx2ait: Shell) -> None:
     assert "resnet18" in names
     checks = json.loads(fx2ait("doctor", "--json").stdout)
     assert {check["status"] for check in checks} <= {"ok", "absent"}
+
+
+def test_a_warning_is_one_line_without_code(fx2ait: Shell) -> None:
+    said = fx2ait("plugins", "--no-plugin", "convv").stderr
+    told = "warning: disabled_plugins: no plugin is called 'convv', so that none is left out; did you mean"
+    assert said.splitlines() == [f"{told} 'conv'?"]
+
+
+@pytest.mark.parametrize("words", [("plugins",), ("plugins", "--json"), ("recipes", "--schema")])
+def test_an_output_that_is_full_is_one_line(fx2ait: Shell, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            fx2ait.command(*words), env=fx2ait.environment, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "sympy":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from fx2ait_core.cli.entry import main
+main()
+"""
+
+
+def test_an_interrupt_before_the_command_starts_is_one_line_too(fx2ait: Shell) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, "plugins"],
+        env=fx2ait.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # it may be ignored here
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
 
 
 def test_an_interrupted_build_leaves_caches_that_work(fx2ait: Shell) -> None:

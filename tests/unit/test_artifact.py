@@ -180,6 +180,14 @@ def test_a_folder_that_does_not_exist(tmp_path):
         save(engine(tmp_path), tmp_path / "none" / "e.fx2ait")
 
 
+def test_an_engine_does_not_take_a_devices_or_a_folders_place(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, kind in {"pipe": "a device", "folder": "a folder"}.items():
+        with pytest.raises(ArtifactError, match=f"{name} cannot be written: it is {kind}"):
+            save(engine(tmp_path), tmp_path / name)
+
+
 CARD = Target("cuda", "sm_86", "A card", features=frozenset({"mma"}), properties={"compute_capability": 86})
 
 

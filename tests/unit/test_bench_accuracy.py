@@ -11,6 +11,7 @@ from fx2ait_core.bench.accuracy import Errors, compare, relative_l2, tensors, wo
 from fx2ait_core.bench.calibrate import calibrated
 from fx2ait_core.bench.verify import Limits, verify
 from fx2ait_core.errors import VerificationError
+from fx2ait_core.report.columns import verification_cells
 
 
 class Small(torch.nn.Module):
@@ -123,7 +124,7 @@ def test_a_faithful_engine_passes_at_several_batches(model: torch.nn.Module) -> 
     assert report.passed
     assert report.reference == "float64"
     assert 0 < report.engine.relative_l2 < 1e-5
-    assert 0 < report.pytorch.relative_l2 < 1e-5
+    assert report.pytorch is not None and 0 < report.pytorch.relative_l2 < 1e-5
     assert report.engine.top1_agreement == 1.0
     report.raise_if_failed()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
@@ -177,3 +178,36 @@ def test_given_inputs_are_used(model: torch.nn.Module) -> None:
     report = verify(engine, model, inputs=[torch.randn(3, 3, 8, 8)])
     assert engine.batches == [3]
     assert report.samples == 3
+    assert verify(engine, model, torch.randn(4, 3, 8, 8)).samples == 4
+
+
+class ToSingle(torch.nn.Module):
+    """Converts to float32 itself, as models do that take images of bytes or half precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(8, 5)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(image.float().mean((1, 2)))
+
+
+def test_a_module_that_converts_to_float32_itself_is_its_own_reference() -> None:
+    model = ToSingle()
+    engine = Pretender(model)
+    report = verify(engine, model)
+    assert report.reference == "float32" and report.passed and report.pytorch is not None
+    engine.manifest["precision"] = "float16"
+    halved = verify(engine, model)
+    assert halved.passed and halved.pytorch is None
+    assert verification_cells(halved).rows[1] == ("PyTorch fp16", "–", "–", "–")
+    engine.model = lambda image: model(image) * 1.5  # type: ignore[assignment]
+    with pytest.raises(VerificationError, match="PyTorch at fp16: cannot run it"):
+        verify(engine, model).raise_if_failed()
+
+
+def test_a_module_that_fails_is_not_taken_for_a_wrong_engine(model: torch.nn.Module) -> None:
+    engine = Pretender(model)
+    engine.model = lambda image: image  # type: ignore[assignment]
+    with pytest.raises(VerificationError, match=r"the module itself fails on these inputs: .* 3 channels"):
+        verify(engine, model, torch.randn(2, 4, 8, 8))

@@ -216,6 +216,11 @@ def test_a_library_for_another_machine_is_saved_but_not_run(
         (["run", "RECIPE", "--set", "verify.sample=1"], "did you mean 'samples'"),
         (["run", "RECIPE", "--set", "inputs=[{name: row, shape: [3, 6]}]"], "'dynamic' occurs in no input"),
         (["benchmark", "RECIPE", "--target", "cpu", "--rivals", "eagr"], "known: eager, eager_channels_last"),
+        (["run", "RECIPE", "--target", "cpu", "--peaks", "hoped"], "hoped is none of target, measured"),
+        (["run", "RECIPE", "--target", "cpu", "--plot", "x.doc"], "x.doc: no plot is written"),
+        (["run", "RECIPE", "--target", "cpu", "--record", "no/x.json"], "there is no folder no"),
+        (["benchmark", "RECIPE", "--target", "cpu", "--markdown", "."], ". is a folder; name a file"),
+        (["compile", "RECIPE", "--target", "cpu", "-o", "no/x.fx2ait"], "there is no folder no"),
         (["inspect", "RECIPE"], "no engine file"),
         (["inspect", "absent.fx2ait"], "absent.fx2ait"),
         (["verify", "RECIPE", "--target", "cpu", "--engine", "RECIPE"], "no engine file"),
@@ -228,6 +233,53 @@ def test_what_cannot_be_done_is_said_in_one_message(
     assert result.exit_code == 2, result.output
     assert expected in result.stderr
     assert "Traceback" not in result.output
+    assert not compiler.options or words[0] == "verify", "and before anything is compiled"
+
+
+def test_a_report_that_cannot_be_written_is_shown_all_the_same(
+    compiler: Pretence, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "old.md").write_text("old")
+    monkeypatch.setattr(Path, "write_text", full)
+    words = ("benchmark", recipe, "--target", "cpu", "--rivals", "none", "--markdown", tmp_path / "old.md")
+    result = call(*words)
+    assert result.exit_code == 2
+    assert "fx2ait (ms)" in result.stdout
+    assert "old.md cannot be written: No space left on device" in result.stderr
+    assert (tmp_path / "old.md").read_text() == "old"
+    assert not list(tmp_path.glob(".old*")), "nothing half-written is left"
+
+
+def test_reports_are_written_to_pipes_and_devices_as_they_are(compiler: Pretence, recipe: Path) -> None:
+    words = ("benchmark", recipe, "--target", "cpu", "--rivals", "none", "--markdown", "/dev/null")
+    assert call(*words).exit_code == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_an_engine_of_another_model_is_refused(
+    compiler: Pretence, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = PretendedEngine(torch.nn.Linear(6, 4), 1, 4)
+    monkeypatch.setattr(fx2ait_core.compiler, "load", lambda file, settings: other)
+    words = ("--target", "cpu", "--engine", tmp_path / "e.fx2ait")
+    assert call("verify", recipe, *words, "--set", "verify.max_relative_error=9").exit_code == 0
+    other.manifest["inputs"][0]["shape"] = ["batch", 7]  # type: ignore[index]
+    for name in ("verify", "benchmark"):
+        result = call(name, recipe, *words)
+        assert result.exit_code == 2
+        assert (
+            "engine of tiny, which takes row: [batch, 7]; the recipe tiny describes" in result.stderr
+        )
+
+
+def test_an_architecture_wins_over_the_recipes_target(compiler: Pretence, recipe: Path) -> None:
+    recipe.write_text(RECIPE + "target: cpu\n")
+    assert call("compile", recipe, "--arch", "sm_90a", "-o", recipe.parent / "x").exit_code == 0
+    assert compiler.options["target"] == "cuda"
 
 
 def test_a_recipe_may_not_have_two_dynamic_dimensions_yet(compiler: Pretence, recipe: Path) -> None:
@@ -257,3 +309,27 @@ def test_every_command_explains_itself_with_an_example() -> None:
     assert "doctor" in call().output
     assert call("--version").stdout.startswith("fx2ait ")
     assert call("no-such-command").exit_code == 2
+
+
+def test_what_a_model_prints_stays_off_standard_output(
+    compiler: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chatty_model.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        print('called')\n"
+        "        return super().forward(x)\n"
+        "def make():\n"
+        "    print('made')\n"
+        "    return Net(6, 4)\n"
+    )
+    (tmp_path / "chatty.yaml").write_text(
+        RECIPE.replace("torch.nn:Linear", "chatty_model:make").replace("kwargs", "# kwargs")
+    )
+    monkeypatch.chdir(tmp_path)
+    for words in (("run", "--rivals", "none"), ("compile",), ("verify",), ("benchmark", "--rivals", "none")):
+        result = CliRunner().invoke(application(Settings()), [words[0], "chatty.yaml", *words[1:], "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout), words
+        assert "made" in result.stderr

@@ -63,7 +63,9 @@ def test_without_plugins_the_command_that_installs_them_is_printed(monkeypatch: 
     assert result.exit_code == 0
     assert "pip install -r requirements.txt" in result.stdout
     assert json.loads(call("plugins", "--json").stdout) == []
-    assert "pip install fx2ait-model-zoo" in call("recipes").stdout
+    assert "pip install -r requirements.txt" in call("recipes").stdout
+    for line in ("./plugins/elementwise ./model_zoo", "pip install -r requirements.txt"):
+        assert any(shown.endswith(line) for shown in result.stdout.splitlines()), "commands are not wrapped"
 
 
 def test_recipes_are_listed_and_their_schema_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

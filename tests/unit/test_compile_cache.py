@@ -56,7 +56,7 @@ def test_leftovers_of_an_interrupted_store_are_no_entries(cache, file):
     assert cache.find("objects", KEY, ".o") is None
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_full_disk_is_an_error_with_a_mend_and_leaves_the_cache_intact(cache, file, monkeypatch, code):
     before = cache.store("objects", KEY, ".o", file)
 
@@ -92,13 +92,31 @@ def test_a_folder_that_cannot_be_used_means_a_temporary_one_and_a_warning(tmp_pa
     if block == "file":
         (tmp_path / "compile").write_text("in the way")
     else:
-        monkeypatch.setattr(compile_cache.tempfile, "TemporaryFile", _read_only)
+        (tmp_path / "compile").mkdir()
+        real = compile_cache.tempfile.TemporaryFile
+        refusing = lambda dir: _read_only() if dir == tmp_path / "compile" else real(dir=dir)  # noqa: E731
+        monkeypatch.setattr(compile_cache.tempfile, "TemporaryFile", refusing)
+    monkeypatch.setattr(compile_cache.tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     with pytest.warns(RuntimeWarning, match="FX2AIT_CACHE_DIR"):
         cache = CompileCache.open(tmp_path)
-    assert tmp_path not in cache.folder.parents
     file = cache.folder / "x"
     file.write_bytes(b"x")
-    assert cache.store("objects", KEY, ".o", file).exists()
+    entry = cache.store("objects", KEY, ".o", file)
+    with pytest.warns(RuntimeWarning, match="FX2AIT_CACHE_DIR"):
+        assert CompileCache.open(tmp_path).find("objects", KEY, ".o") == entry, "the next use has the same"
+    (own,) = (tmp_path / "temporary").iterdir()
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.chmod(0o777)  # others could put libraries there
+    with pytest.warns(RuntimeWarning):
+        assert CompileCache.open(tmp_path).folder != own
+
+
+def test_no_folder_at_all_is_an_error_with_a_mend(tmp_path, monkeypatch):
+    (tmp_path / "compile").write_text("in the way")
+    monkeypatch.setattr(compile_cache.tempfile, "tempdir", str(tmp_path / "compile"))
+    with pytest.raises(BuildError, match=r"Neither .*compile nor a folder .* Set FX2AIT_CACHE_DIR"):
+        CompileCache.open(tmp_path)
 
 
 def _read_only(*_args, **_kwargs):

@@ -1,12 +1,13 @@
-"""Faults in a plugin's kernel record are errors that name the kernel and its distribution."""
+"""Faults in a plugin's kernel record are told by the names of the kernel and its distribution."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fx2ait_core.errors import Decline, KernelError, PluginError
+from fx2ait_core.errors import Decline, Fx2aitWarning, KernelError, PluginError
 from fx2ait_core.extend.contributions import Candidate, Kernel, KernelSource
 from fx2ait_core.extend.problem import Problem
 from fx2ait_core.extend.registry import Contribution, Registry
@@ -55,10 +56,20 @@ def test_a_sound_record_is_offered() -> None:
     ],
 )
 def test_faults_are_named(changed: dict[str, Any], fault: str) -> None:
-    with pytest.raises(PluginError) as raised:
+    with (
+        pytest.warns(Fx2aitWarning, match="the kernel op_cpu of a plugin 1.0 is passed over: its "),
+        pytest.raises(KernelError) as raised,
+    ):
         offers(**changed)
-    assert str(raised.value).startswith("layer1: the kernel op_cpu of a plugin 1.0: ")
+    assert str(raised.value).startswith("layer1: no kernel computes test.op")
     assert fault in str(raised.value)
+
+
+def test_other_kernels_stand_in_for_a_faulty_one() -> None:
+    records = [replace(kernel(supports=lambda problem: 1 / 0), name="faulty"), kernel()]
+    registry = Registry({"kernels": [Contribution(record, "a plugin 1.0") for record in records]})
+    with pytest.warns(Fx2aitWarning, match="ZeroDivisionError"):
+        assert [offer.kernel for offer in offers_for(PROBLEM, registry, "layer1")] == records[1:]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fx2ait_core.capture import CapturedProgram, capture
-from fx2ait_core.errors import ConversionError, Decline, PluginError, UnsupportedNodesError
+from fx2ait_core.errors import ConversionError, Decline, Fx2aitWarning, UnsupportedNodesError
 from fx2ait_core.extend.call import Call
 from fx2ait_core.extend.contributions import Converter
 from fx2ait_core.extend.registry import Contribution, Registry
@@ -111,9 +111,11 @@ def test_the_highest_priority_that_does_not_decline_converts() -> None:
 )
 def test_a_faulty_predicate_is_named(supports: Any, fault: str) -> None:
     offers = registry(Converter("aten.sin.default", lambda call: None, supports))
-    with pytest.raises(PluginError) as raised:
+    with (
+        pytest.warns(Fx2aitWarning, match="the converter of aten.sin.default by dist-0 1.0 is passed over"),
+        pytest.raises(UnsupportedNodesError) as raised,
+    ):
         partition(captured(Sines()), offers)
-    assert "sin: the converter of aten.sin.default by dist-0 1.0" in str(raised.value)
     assert fault in str(raised.value)
 
 
@@ -163,3 +165,27 @@ def test_a_failing_converter_is_named_with_the_node_and_the_line() -> None:
         ConversionError, match=r"sin: aten.sin.default.*dist-0 1.0 failed: ZeroDivisionError: oh"
     ):
         lower(partition(captured(Sines()), offers))
+
+
+class Spectrum(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.abs(torch.fft.fft(x)) + torch.tan(x)
+
+
+def test_a_predicate_that_fails_and_a_tensor_of_unknown_dtype_are_reasons_among_others() -> None:
+    def fails(call: object) -> Decline | None:
+        raise KeyError("no such thing")
+
+    offers = registry(
+        Converter("aten.tan.default", lambda call: None, fails), Converter("aten.abs.default", lambda call: 0)
+    )
+    with pytest.warns(Fx2aitWarning), pytest.raises(UnsupportedNodesError) as raised:
+        partition(captured(Spectrum()), offers)
+    text = str(raised.value)
+    for part in (
+        "4 of the 4 operations",
+        "aten.fft_fft.default",
+        "dist-0 1.0: its predicate failed: KeyError: 'no such thing'",
+        "dist-1 1.0: tensors of torch.complex64 cannot be compiled",
+    ):
+        assert part in text

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fx2ait_core.errors import IRError, KernelError, PluginError
+from fx2ait_core.errors import IRError, KernelError, PluginError, SettingsError
 from fx2ait_core.extend.contributions import Kernel, PassContext, PointwiseExpression
 from fx2ait_core.extend.registry import Contribution, Registry
 from fx2ait_core.ir.dtypes import DType
@@ -311,3 +311,11 @@ def test_every_stage_can_be_dumped(tmp_path: Any) -> None:
     names = sorted(path.name for path in (tmp_path / "ir").iterdir())
     assert names[0] == "00_lower.txt" and len(names) == 1 + len(CORE_PASSES)
     assert "test.mixer(%x, @w)" in (tmp_path / "ir" / "00_lower.txt").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Any) -> None:
+    b = Builder()
+    b.graph.outputs, b.graph.output_names, b.graph.output_dtypes = [b.mixer(b.input)], ["o"], [DType.float32]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"cannot be dumped to .*file: (File exists|Not a directory)"):
+        run_passes(b.graph, CORE_PASSES, context(), dump=tmp_path / "file")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fx2ait_core.errors import PluginError
+from fx2ait_core.errors import Fx2aitWarning, PluginError
 from fx2ait_core.extend.discovery import find_plugins
 from fx2ait_core.extend.manager import PluginSet, load_plugins
 from fx2ait_core.extend.report import INSTALL_HINT, PluginRow
@@ -99,6 +99,23 @@ def test_nothing_installed_tells_how_to_install(site: Site) -> None:
     assert "pip install -r requirements.txt" in plugins.install_hint == INSTALL_HINT
 
 
+def test_what_plugins_print_stays_off_standard_output(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chatty = good().replace("return [Op]", "print('from a hook'); return [Op]") + "\nprint('on import')\n"
+    site.install("chatty", chatty)
+    assert row(site.load(), "chatty").status == "ok"
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == ["on import", "from a hook"]
+
+
+def test_a_missing_module_is_not_blamed_on_a_line_of_pythons_own(site: Site) -> None:
+    site.install("emptied", good())
+    (site.folder / "emptied.py").unlink()
+    assert row(site.load(), "emptied").cause.endswith("ModuleNotFoundError: No module named 'emptied'")
+
+
 def test_finding_imports_nothing_and_is_sorted(site: Site) -> None:
     site.install("zeta", "raise SystemExit('imported')")
     site.install("alpha", "raise SystemExit('imported')")
@@ -181,6 +198,12 @@ def test_blocked_by_entry_or_distribution(site: Site, name: str) -> None:
     plugins = site.load(name)
     assert row(plugins, "nice-plugin").status == "blocked"
     assert row(plugins, "other").status == "ok"
+
+
+def test_a_name_that_blocks_nothing_is_told(site: Site) -> None:
+    site.install("nice-plugin", good(), entry="nice")
+    with pytest.warns(Fx2aitWarning, match=r"no plugin is called 'nise'.* did you mean 'nice'\?"):
+        assert row(site.load("nise"), "nice-plugin").status == "ok"
 
 
 def test_a_disabled_kernel_is_left_out_and_a_misspelled_one_is_told() -> None:

@@ -1,5 +1,6 @@
 """From a recipe to a model: reproducible, calibrated, with weights that fit."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,16 @@ class Hostile:
 def test_weights_files_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"a": Hostile()}, tmp_path / "hostile.pth")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"model": Small().state_dict(), "epoch": 3}, tmp_path / "nested.pth")
+    (tmp_path / "noise.pth").write_bytes(b"hello" * 100)
     (tmp_path / "short.safetensors").write_bytes(b"\x10")
     (tmp_path / "short.pth").write_bytes(b"")
     (tmp_path / "weights.npz").write_bytes(b"")
     for name, reason in {
-        "hostile.pth": "cannot be read",
+        "hostile.pth": r"holds more than tensors.*torch\.save\(model\.state_dict\(\), path\)",
         "list.pth": "no mapping",
+        "nested.pth": r"no mapping of names to tensors \(its keys are model, epoch\)",
+        "noise.pth": "cannot be read",
         "short.safetensors": "cannot be read",
         "short.pth": "cannot be read",
         "weights.npz": "read from .safetensors",
@@ -134,3 +139,20 @@ def test_weights_files_that_cannot_be_used(tmp_path: Path, capsys: pytest.Captur
 def test_models_that_cannot_be_made(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         instantiate(recipe(**fields), Path())
+
+
+def test_a_module_beside_the_recipe_is_found_and_the_path_is_left_as_it_was(tmp_path: Path) -> None:
+    source = "def make():\n    import torch, beside_too\n    return torch.nn.Conv2d(3, 4, beside_too.n)\n"
+    (tmp_path / "beside_the_recipe.py").write_text(source)
+    (tmp_path / "beside_too.py").write_text("n = 3\n")
+    before = list(sys.path)
+    assert instantiate(recipe(model="beside_the_recipe:make"), tmp_path).weight.shape == (4, 3, 3, 3)
+    assert sys.path == before
+    with pytest.raises(RecipeError, match=r"no_such_module cannot be imported.*beside the recipe"):
+        instantiate(recipe(model="no_such_module:make"), tmp_path)
+
+
+def test_inputs_that_the_model_does_not_take_are_an_error_that_names_them() -> None:
+    wrong = recipe(inputs=[{"name": "image", "shape": ["batch", 4, 8, 8]}])
+    with pytest.raises(RecipeError, match=r"image: float32\[batch, 4, 8, 8\]\): RuntimeError.* 3 channels"):
+        instantiate(wrong, Path())

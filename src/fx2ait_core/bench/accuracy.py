@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ..errors import VerificationError
+
 FLOAT64_PARAMETER_LIMIT = 500_000_000
 """Above this many parameters the reference is computed in float32."""
 
@@ -83,6 +85,7 @@ def worst(errors: Sequence[tuple[Errors, int]]) -> Errors:
 class Reference:
     """The original module in float64 where affordable, else float32, on ``device``.
 
+    Float32 it is too for a module that cannot run in float64, because it converts to float32 itself.
     ``model`` is copied; float inputs are converted, and TF32 is off while it runs.
     """
 
@@ -90,9 +93,23 @@ class Reference:
         count = sum(parameter.numel() for parameter in model.parameters())
         self.dtype = torch.float64 if count <= FLOAT64_PARAMETER_LIMIT else torch.float32
         self.device = device
+        self._original = model
         self._model = at_precision(model, self.dtype, device)
 
     def __call__(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The answers; raises :class:`~fx2ait_core.errors.VerificationError` when the module itself fails."""
+        try:
+            return self._answers(inputs)
+        except Exception as error:
+            if self.dtype == torch.float32:
+                raise VerificationError(
+                    f"the module itself fails on these inputs: {type(error).__name__}: {error}"
+                ) from error
+        self.dtype = torch.float32
+        self._model = at_precision(self._original, self.dtype, self.device)
+        return self(inputs)
+
+    def _answers(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         with torch.no_grad(), exact_arithmetic():
             return tensors(self._model(*converted(inputs, self.dtype, self.device)))
 

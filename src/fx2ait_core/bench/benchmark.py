@@ -14,7 +14,7 @@ from .accuracy import Reference, compare, converted, tensors
 from .contention import ACCEPTED, ContentionMeter
 from .environment import Environment, environment
 from .rivals import Contender, forget_compiled, usual_rivals
-from .samples import described, dynamic_ranges, random_inputs
+from .samples import batch_of, described, dynamic_ranges, first_samples, random_inputs
 from .timing import TimedPath, Timing, interleaved
 from .verify import SHORT_NAMES, Compiled, engine_precision
 
@@ -161,12 +161,14 @@ def _rows(
         except Exception as error:  # a rival that cannot run must not take the others down
             reason = (str(error).strip().splitlines() or [""])[0]
             notes[f"{rival.path} at batch {batch} could not run: {type(error).__name__}: {reason}"] = None
-    checked = min(batch, CHECKED_SAMPLES[device.type])
-    expected = reference([tensor[:checked] for tensor in given])
+    inputs = described(engine.manifest)
+    is_dynamic = isinstance(batch_of(inputs), str)
+    checked = min(batch, CHECKED_SAMPLES[device.type]) if is_dynamic else batch
+    expected = reference(first_samples(inputs, given, checked))
     errors: dict[tuple[str, str], float] = {}
     for key, path in paths.items():
         with torch.no_grad(), path.context():
-            errors[key] = compare([t[:checked] for t in tensors(path.call())], expected).relative_l2
+            errors[key] = _error(tensors(path.call()), expected)
     named = {f"{path} {detail}": timed for (path, detail), timed in paths.items()}
     keys = dict(zip(named, paths, strict=True))
     meter.start()  # compiling the rivals is not what is measured
@@ -183,13 +185,16 @@ def _rows(
     ]
 
 
-def _batch_symbol(manifest: Mapping[str, Any]) -> int | str:
-    first = described(manifest)[0]
-    return first.shape[0] if first.shape else 1
+def _error(answers: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
+    """The error of the samples that the reference was computed for, the first ones."""
+    if len(answers) == len(expected):
+        pairs = zip(answers, expected, strict=True)
+        answers = [a[: e.shape[0]] if a.ndim == e.ndim > 0 else a for a, e in pairs]
+    return compare(answers, expected).relative_l2
 
 
 def accepted_batches(manifest: Mapping[str, Any], batches: Sequence[int] | None) -> tuple[int, ...]:
-    symbol = _batch_symbol(manifest)
+    symbol = batch_of(described(manifest))
     low, high = dynamic_ranges(manifest)[symbol] if isinstance(symbol, str) else (symbol, symbol)
     if not batches:
         return (low,)
@@ -204,7 +209,7 @@ def accepted_batches(manifest: Mapping[str, Any], batches: Sequence[int] | None)
 
 def inputs_at(manifest: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, ...]:
     """Random inputs at one batch size, on the CPU; other dynamic symbols take their smallest size."""
-    symbol = _batch_symbol(manifest)
+    symbol = batch_of(described(manifest))
     sizes = {
         name: batch if name == symbol else smallest
         for name, (smallest, _) in dynamic_ranges(manifest).items()

@@ -32,6 +32,30 @@ def described(manifest: Mapping[str, Any]) -> tuple[InputDescription, ...]:
     )
 
 
+def batch_of(inputs: Sequence[InputDescription]) -> int | str:
+    """The batch: the symbol that leads some input's shape, else the first size of the first input."""
+    leading = [item.shape[0] for item in inputs if item.shape]
+    return next((dim for dim in leading if isinstance(dim, str)), leading[0] if leading else 1)
+
+
+def batch_size(inputs: Sequence[InputDescription], given: Sequence[torch.Tensor]) -> int:
+    """How many samples ``given`` holds."""
+    batch = batch_of(inputs)
+    if isinstance(batch, int):
+        return batch
+    return next(t.shape[0] for item, t in zip(inputs, given, strict=True) if item.shape[:1] == (batch,))
+
+
+def first_samples(
+    inputs: Sequence[InputDescription], given: Sequence[torch.Tensor], count: int
+) -> tuple[torch.Tensor, ...]:
+    """The first ``count`` samples of ``given``; inputs without a dynamic batch are whole."""
+    return tuple(
+        tensor[:count] if isinstance(next(iter(item.shape), 0), str) else tensor
+        for item, tensor in zip(inputs, given, strict=True)
+    )
+
+
 def dynamic_ranges(manifest: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """Smallest and largest size of each dynamic symbol of an engine."""
     return {name: (int(r["min"]), int(r["max"])) for name, r in manifest["symbols"].items()}

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import VerificationError
 from .accuracy import Errors, Reference, at_precision, compare, converted, tensors, worst
-from .samples import described, dynamic_ranges, random_inputs
+from .samples import batch_of, batch_size, described, dynamic_ranges, random_inputs
 
 SHORT_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
@@ -58,7 +58,10 @@ class Limits:
 @dataclass(frozen=True)
 class VerificationReport:
     """Errors of an engine, and of PyTorch at the same precision on the same device, both against
-    ``reference`` (the module in float64, or in float32 where that is too large)."""
+    ``reference`` (the module in float64, or in float32 where that is too large or impossible).
+
+    ``pytorch`` is None where the module cannot run at the precision, because it converts to another itself.
+    """
 
     name: str
     target: str
@@ -66,7 +69,7 @@ class VerificationReport:
     reference: str
     samples: int
     engine: Errors
-    pytorch: Errors
+    pytorch: Errors | None
     limits: Limits
     violations: tuple[str, ...]
 
@@ -77,17 +80,17 @@ class VerificationReport:
     def raise_if_failed(self) -> None:
         """Raise :class:`~fx2ait_core.errors.VerificationError` that names each limit exceeded."""
         if self.violations:
+            usual = f"relative L2 error {self.pytorch.relative_l2:.3g}" if self.pytorch else "cannot run it"
             raise VerificationError(
                 f"{self.name} on {self.target} at {self.precision} differs from the model: "
-                f"{'; '.join(self.violations)} (PyTorch at {self.precision}: relative L2 error "
-                f"{self.pytorch.relative_l2:.3g}; {self.samples} samples)"
+                f"{'; '.join(self.violations)} (PyTorch at {self.precision}: {usual}; {self.samples} samples)"
             )
 
 
 def verify(
     engine: Compiled,
     model: torch.nn.Module,
-    inputs: Sequence[torch.Tensor] | None = None,
+    inputs: Sequence[torch.Tensor] | torch.Tensor | None = None,
     samples: int = 8,
     limits: Limits | None = None,
     seed: int | None = None,
@@ -98,24 +101,29 @@ def verify(
         several batch sizes where the engine has a dynamic batch.
     :param samples: how many random samples.
     :param seed: for reproducible random inputs.
+
+    Raises :class:`~fx2ait_core.errors.EngineInputError` for inputs that the engine does not take, and
+    :class:`~fx2ait_core.errors.VerificationError` when the module itself fails on them.
     """
     manifest = engine.manifest
     device = torch.device(manifest["target"]["name"])
     precision = engine_precision(manifest)
     reference = Reference(model, device)
     rival = at_precision(model, precision, device)
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs,)
     runs = [tuple(inputs)] if inputs is not None else _random_runs(manifest, samples, seed)
 
     ours: list[tuple[Errors, int]] = []
     theirs: list[tuple[Errors, int]] = []
     for given in runs:
-        count = given[0].shape[0] if given and given[0].ndim else 1
-        expected = reference(given)
         with torch.no_grad():
             answer = tensors(engine(*(tensor.to(device) for tensor in given)))
-            usual = tensors(rival(*converted(given, precision, device)))
+        expected = reference(given)
+        count = batch_size(described(manifest), given)
         ours.append((compare(answer, expected), count))
-        theirs.append((compare(usual, expected), count))
+        if (usual := _answers(rival, converted(given, precision, device))) is not None:
+            theirs.append((compare(usual, expected), count))
     limits = limits or Limits()
     errors = worst(ours)
     return VerificationReport(
@@ -125,10 +133,19 @@ def verify(
         reference=str(reference.dtype).removeprefix("torch."),
         samples=sum(count for _, count in ours),
         engine=errors,
-        pytorch=worst(theirs),
+        pytorch=worst(theirs) if theirs else None,
         limits=limits,
         violations=limits.violations(errors),
     )
+
+
+def _answers(model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:
+    """None for a module that cannot run at this precision; at the reference's it did."""
+    try:
+        with torch.no_grad():
+            return tensors(model(*inputs))
+    except Exception:  # whatever the user's code raises
+        return None
 
 
 def _random_runs(
@@ -137,7 +154,7 @@ def _random_runs(
     """Batches of random inputs, at least ``samples`` samples: the smallest batch first, then the rest
     at once, as far as the range allows. Other dynamic symbols take their smallest size."""
     inputs, ranges = described(manifest), dynamic_ranges(manifest)
-    lead = inputs[0].shape[0] if inputs and inputs[0].shape else 1
+    lead = batch_of(inputs)
     low, high = ranges[lead] if isinstance(lead, str) else (lead, lead)
     batches = [low]
     while sum(batches) < samples:

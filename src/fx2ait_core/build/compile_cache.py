@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import uuid
 import warnings
@@ -20,8 +21,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..errors import BuildError
+from ..errors import BuildError, Fx2aitWarning
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, no space for this user, or a file larger than this process may write (``ulimit -f``)."""
 _NAME_DIGITS = 40  # of each hash in a file name: 160 bits
 
 
@@ -36,7 +39,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL_DISK:
             raise BuildError(
                 f"The disk of {folder} is full ({error.strerror}). Free some space, or set FX2AIT_CACHE_DIR "
                 "to a folder on another disk. The cache is intact; run again."
@@ -69,14 +72,14 @@ class CompileCache:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            temporary = Path(tempfile.mkdtemp(prefix="fx2ait-"))
+            temporary = _temporary_folder(folder)
             warnings.warn(
-                f"The cache folder {folder} cannot be used ({error.strerror}); compiling in {temporary}, "
-                "to no lasting gain. Make it writable or set FX2AIT_CACHE_DIR.",
-                RuntimeWarning,
-                stacklevel=2,
+                f"The cache folder {folder} cannot be used ({error.strerror}); compiling in {temporary} "
+                "instead. Make it writable or set FX2AIT_CACHE_DIR.",
+                Fx2aitWarning,
+                stacklevel=1,  # one place, so that Python tells it once
             )
-            return cls(temporary)
+            cache = cls(temporary)
         cache.remove_abandoned()
         return cache
 
@@ -88,7 +91,7 @@ class CompileCache:
                 if file_sha256(path).startswith(recorded):
                     return path
                 warnings.warn(
-                    f"The cache entry {path} is damaged; it is built again.", RuntimeWarning, stacklevel=2
+                    f"The cache entry {path} is damaged; it is built again.", Fx2aitWarning, stacklevel=2
                 )
                 path.unlink(missing_ok=True)
         return None
@@ -152,12 +155,34 @@ class CompileCache:
         return self.folder / kind / key[:2]
 
 
+def _temporary_folder(refused: Path) -> Path:
+    """This user's folder for temporary files, the same for all calls. Libraries are loaded from it, so that
+    one which somebody else made, or may write to, is not used; then it is a new one.
+
+    Raises :class:`~fx2ait_core.errors.BuildError` when there is none either.
+    """
+    try:
+        path = Path(tempfile.gettempdir()) / f"fx2ait-{os.getuid()}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+            with tempfile.TemporaryFile(dir=path):
+                return path
+        return Path(tempfile.mkdtemp(prefix="fx2ait-"))
+    except OSError as error:
+        raise BuildError(
+            f"Neither the cache folder {refused} nor a folder for temporary files can be written "
+            f"({error.strerror or error}). Set FX2AIT_CACHE_DIR to a folder that can."
+        ) from error
+
+
 def _duplicate(file: Path, copy: Path) -> Path:
     """A second name for the file where the file system can, else a copy."""
     try:
         os.link(file, copy)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL_DISK:
             raise
         shutil.copyfile(file, copy)
     return copy

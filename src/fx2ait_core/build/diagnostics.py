@@ -9,7 +9,10 @@ from ..errors import BuildError
 _AT_FAULT = re.compile(
     r"\b(fatal )?error\b|undefined reference|multiple definition|cannot find|Killed", re.IGNORECASE
 )
-_FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|file system full", re.IGNORECASE)
+_FULL_DISK = re.compile(
+    r"No space left on device|Disk quota exceeded|file system full|File too large|File size limit exceeded",
+    re.IGNORECASE,
+)
 _OUT_OF_MEMORY = re.compile(
     r"\bKilled\b|out of memory|Cannot allocate memory|terminated signal", re.IGNORECASE
 )

@@ -21,7 +21,6 @@ from .functional import is_functional_in_effect
 from .program import CapturedProgram
 from .tensors import array_of, dtype_of
 
-BATCH = "batch"
 _NO_FLOAT64 = "engines take and give float32, float16 or bfloat16: convert model and inputs by .float()"
 
 
@@ -45,6 +44,8 @@ def capture(
     model calls them; nothing is decomposed. Raises :class:`CaptureError`.
     """
     dynamic, symbols = dynamic or {}, symbols or {}
+    if not isinstance(model, torch.nn.Module):
+        raise CaptureError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
     for position, tensor in enumerate(example_inputs):
         if not isinstance(tensor, torch.Tensor):
             raise CaptureError(f"example input {position} is a {type(tensor).__name__}, not a torch.Tensor")
@@ -63,9 +64,7 @@ def capture(
             warnings.simplefilter("ignore")
             exported = exported.run_decompositions({})
         graph = exported.graph
-    names = list(input_names) if input_names else _forward_names(model, len(examples))
-    if len(names) != len(examples):
-        raise CaptureError(f"{len(names)} input names were given for {len(examples)} example inputs")
+    names = names_of_inputs(model, len(examples), input_names)
     outputs, structure = _outputs(exported)
     return CapturedProgram(
         name=name or type(model).__name__.lower(),
@@ -141,6 +140,16 @@ def _positional_count(model: torch.nn.Module) -> int | None:
     )
 
 
+def names_of_inputs(model: torch.nn.Module, count: int, given: Sequence[str] | None = None) -> list[str]:
+    """``given``, else the parameters of ``model.forward``; raises :class:`CaptureError`."""
+    names = list(given) if given else _forward_names(model, count)
+    if len(names) != count:
+        raise CaptureError(f"{len(names)} input names were given for {count} example inputs")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise CaptureError(f"inputs share the name {', '.join(repeated)}")
+    return names
+
+
 def _forward_names(model: torch.nn.Module, count: int) -> list[str]:
     parameters = [
         p.name for p in inspect.signature(model.forward).parameters.values() if p.kind not in (2, 4)
@@ -176,16 +185,23 @@ def _outputs(exported: ExportedProgram) -> tuple[tuple[Any, ...], str]:
     mutated = [s.target for s in specs if s.kind is not OutputKind.USER_OUTPUT]
     if mutated:
         raise CaptureError(f"the model changes {', '.join(map(str, mutated))} when it runs; an engine cannot")
-    for spec in specs:
-        if isinstance(spec.arg, ConstantArgument) or not isinstance(spec.arg, TensorArgument):
-            raise CaptureError(f"output {spec.arg} is not a tensor; return tensors only")
+    for index, spec in enumerate(specs):
+        if not isinstance(spec.arg, TensorArgument):
+            found = repr(spec.arg.value) if isinstance(spec.arg, ConstantArgument) else str(spec.arg)
+            raise CaptureError(f"output {index} is {found}, not a tensor; return tensors only")
     nodes = next(node for node in exported.graph.nodes if node.op == "output").args[0]
     dtypes = tuple(dtype_of(node.meta["val"].dtype) for node in nodes)
     for position, dtype in enumerate(dtypes):
         if dtype is DType.float64:
             raise CaptureError(f"output {position} is float64; {_NO_FLOAT64}")
     assert exported.call_spec.out_spec is not None
-    return dtypes, pytree.treespec_dumps(exported.call_spec.out_spec)
+    try:
+        return dtypes, pytree.treespec_dumps(exported.call_spec.out_spec)
+    except NotImplementedError as error:  # a class that another process could not make again
+        raise CaptureError(
+            f"the structure of the outputs cannot be saved: {error}\nReturn tensors in tuples, lists and "
+            "dictionaries."
+        ) from error
 
 
 def _symbol_names(exported: ExportedProgram, dynamic: Mapping[int, Mapping[int, str]]) -> dict[str, str]:

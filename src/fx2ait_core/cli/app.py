@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +14,13 @@ from ..errors import Fx2aitError, PluginError
 from ..extend.registry import Contribution
 from ..settings import Settings
 from .benchmark import benchmark
-from .command import EXIT_ERROR, EXIT_INTERRUPTED
+from .command import EXIT_ERROR
 from .compile import compile
 from .doctor import doctor
+from .entry import EXIT_INTERRUPTED
 from .inspect import inspect
 from .installed import installed_plugins
-from .output import complain
+from .output import complain, warn
 from .plugins import plugins
 from .recipes import recipes
 from .run import run
@@ -76,13 +79,16 @@ def _plugin_commands(settings: Settings) -> list[Contribution[Any]]:
         return []
 
 
-def main() -> None:
-    """Entry point of the console script."""
+def main(ready: Callable[[], object] = lambda: None) -> None:
+    """Load the plugins, call ``ready``, and run the command that the arguments name."""
+    warnings.showwarning = warn
     try:
         app = application(Settings.from_environment())
     except Fx2aitError as error:
         complain(str(error))
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
+        complain("interrupted")
         sys.exit(EXIT_INTERRUPTED)
+    ready()
     app()

@@ -17,13 +17,13 @@ from ..report.columns import benchmark_cells
 from ..report.layers import layer_cells, layers_record
 from ..report.markdown import markdown
 from ..report.plain import benchmark_record, to_json
-from ..report.plot import plot_benchmark
+from ..report.plot import check_plot, plot_benchmark
 from ..report.progress import ProgressListener
 from ..report.tables import table
 from .command import command
 from .compiling import Prepared, engine_for, for_engine, make_model, prepare
 from .options import CompileOptions, JsonOption, RecipeArgument
-from .output import progress, show
+from .output import check_writable, progress, show, written_whole
 
 if TYPE_CHECKING:
     import torch
@@ -117,8 +117,6 @@ def layer_report(
     engine: Any, prepared: Prepared, options: BenchmarkOptions, listener: ProgressListener
 ) -> LayerReport | None:
     """Every launch with its time and floor, where the options ask for it."""
-    if options.peaks not in PEAK_SOURCES:
-        raise SettingsError(f"--peaks: {options.peaks} is none of {', '.join(PEAK_SOURCES)}")
     if not options.layers:
         return None
     from ..bench.layers import layers, measured_peaks_of  # noqa: PLC0415  # imports torch
@@ -151,8 +149,19 @@ def benchmark_output(report: BenchmarkReport, by_layer: LayerReport | None) -> l
     return [*shown, *(f"[yellow]note:[/] {escape(note)}" for note in notes)]
 
 
+def check_options(options: BenchmarkOptions, target: str) -> None:
+    """Raises for what the options ask in vain, before minutes of compiling and measuring."""
+    options.chosen_rivals(target)
+    if options.peaks not in PEAK_SOURCES:
+        raise SettingsError(f"--peaks: {options.peaks} is none of {', '.join(PEAK_SOURCES)}")
+    for path in filter(None, (options.plot, options.markdown, options.record)):
+        check_writable(path)
+    if options.plot is not None:
+        check_plot(options.plot)
+
+
 def write_files(report: BenchmarkReport, by_layer: LayerReport | None, options: BenchmarkOptions) -> None:
-    """Write the files that the options ask for."""
+    """Write the files that the options ask for, each whole or not at all."""
     tables = [benchmark_cells(report)]
     if by_layer is not None:
         tables += [layer_cells(by_layer, at) for at in by_layer.tables]
@@ -161,12 +170,11 @@ def write_files(report: BenchmarkReport, by_layer: LayerReport | None, options: 
         (options.record, lambda: to_json(benchmark_json(report, by_layer)) + "\n"),
     ):
         if path is not None:
-            try:
-                path.write_text(text(), encoding="utf-8")
-            except OSError as error:
-                raise SettingsError(f"{path}: cannot be written: {error.strerror}") from error
+            with written_whole(path) as partial:
+                partial.write_text(text(), encoding="utf-8")
     if options.plot is not None:
-        plot_benchmark(report, options.plot)
+        with written_whole(options.plot) as partial:
+            plot_benchmark(report, partial)
 
 
 @command
@@ -190,14 +198,15 @@ def benchmark(
         fx2ait benchmark resnet18 --rivals eager,torch_compile --threads 2 --json
     """
     prepared = prepare(recipe, options)
+    check_options(measuring, prepared.target)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         made = engine_for(prepared, model, engine, listener)
         settled = for_engine(prepared, made)
         report = benchmark_engine(made, model, settled, measuring, listener)
         by_layer = layer_report(made, settled, measuring, listener)
-    write_files(report, by_layer, measuring)
     show(json, benchmark_json(report, by_layer), lambda: benchmark_output(report, by_layer))
+    write_files(report, by_layer, measuring)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

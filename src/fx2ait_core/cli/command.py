@@ -12,10 +12,10 @@ from typing import Any
 import typer
 
 from ..errors import Fx2aitError
+from .entry import EXIT_INTERRUPTED
 from .output import complain
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -12,7 +12,7 @@ from ..report.plain import plain
 from .command import command
 from .compiling import compile_model, make_model, prepare
 from .options import CompileOptions, JsonOption, RecipeArgument
-from .output import progress, show
+from .output import check_writable, progress, show
 
 SUFFIX = ".fx2ait"
 
@@ -40,6 +40,7 @@ def compile(
     """
     prepared = prepare(recipe, options)
     path = output or Path(prepared.recipe.name + SUFFIX)
+    check_writable(path)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         compiled = compile_model(model, prepared, listener)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +138,7 @@ def compile_model(model: torch.nn.Module, prepared: Prepared, progress: Progress
         arch=prepared.options.arch,
         precision=prepared.precision,
         dynamic_batch=None if choice is None or is_fixed else (choice.low, choice.high),
+        fixed_inputs=[item.name for item in recipe.inputs if not isinstance(next(iter(item.shape), 0), str)],
         tune_batches=() if is_fixed else prepared.tune_batches,
         input_names=[item.name for item in recipe.inputs],
         name=recipe.name,
@@ -169,7 +170,27 @@ def engine_for(
     from ..compiler import load  # noqa: PLC0415  # imports torch
 
     progress.stage("load")
-    return load(file, settings=prepared.settings)
+    engine = load(file, settings=prepared.settings)
+    _check_inputs(prepared.recipe, file, engine.manifest)
+    return engine
+
+
+def _check_inputs(recipe: Recipe, file: Path, manifest: Mapping[str, Any]) -> None:
+    """Whether an engine takes what the recipe describes, up to names and the first dimension, the batch.
+
+    Raises :class:`~fx2ait_core.errors.RecipeError` where it is that of another model.
+    """
+    taken = [(port["name"], tuple(port["shape"])) for port in manifest["inputs"]]
+    described = [(item.name, item.shape) for item in recipe.inputs]
+    if [shape[1:] for _, shape in taken] != [shape[1:] for _, shape in described]:
+        takes, describes = (
+            ", ".join(f"{name}: [{', '.join(map(str, shape))}]" for name, shape in inputs)
+            for inputs in (taken, described)
+        )
+        raise RecipeError(
+            f"{file} is an engine of {manifest['name']}, which takes {takes}; the recipe {recipe.name} "
+            f"describes {describes}"
+        )
 
 
 def for_engine(prepared: Prepared, engine: Any) -> Prepared:
@@ -178,11 +199,13 @@ def for_engine(prepared: Prepared, engine: Any) -> Prepared:
 
 
 def _target(options: CompileOptions, recipe: Recipe, plugins: PluginSet, settings: Settings) -> str:
-    if named := options.target or recipe.target:
-        return named
+    if options.target:
+        return options.target
     for prefix, target in ARCH_PREFIXES.items():
         if options.arch and options.arch.startswith(prefix):
             return target
+    if recipe.target:
+        return recipe.target
     reasons = []
     for name in DEFAULT_TARGETS:
         if (reason := plugins.registry.backend(name).available(settings)) is None:

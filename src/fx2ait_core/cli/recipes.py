@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
+from ..extend.report import RECIPES_HINT
 from ..recipes.find import available_recipes
 from ..recipes.loader import load_recipe
 from ..recipes.schema import json_schema
@@ -52,7 +53,7 @@ def recipes(
 
     def render() -> list[RenderableType]:
         if not found:
-            return ["No plugin brings recipes. Run `pip install fx2ait-model-zoo`, or give a .yaml file."]
+            return [RECIPES_HINT]
         rows = [(item.name, recipe.description, item.distribution) for item, recipe in described]
         return [table(text_cells(("recipe", "description", "from"), rows))]
 

@@ -10,6 +10,7 @@ from .benchmark import (
     benchmark_engine,
     benchmark_json,
     benchmark_output,
+    check_options,
     layer_report,
     write_files,
 )
@@ -39,6 +40,7 @@ def run(
         fx2ait run my_model.yaml --set verify.samples=32 --plot speed.png
     """
     prepared = prepare(recipe, options)
+    check_options(measuring, prepared.target)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         compiled = compile_model(model, prepared, listener)
@@ -48,7 +50,6 @@ def run(
         verification.raise_if_failed()
         report = benchmark_engine(engine, model, prepared, measuring, listener)
         by_layer = layer_report(engine, prepared, measuring, listener)
-    write_files(report, by_layer, measuring)
     value = {
         "recipe": prepared.recipe.name,
         "target": plain(engine.manifest["target"]),
@@ -57,3 +58,4 @@ def run(
         "benchmark": benchmark_json(report, by_layer),
     }
     show(json, value, lambda: [table(verification_cells(verification)), *benchmark_output(report, by_layer)])
+    write_files(report, by_layer, measuring)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +25,7 @@ from . import specs
 from .contributions import Converter, Kernel, Pass, PointwiseExpression, RecipeFolder
 from .discovery import CORE, FoundPlugin, core_version
 
+_IMPORTLIB = str(Path(importlib.__file__).parent)
 PREFIX = f"{specs.PROJECT}_"
 HOOKS = tuple(sorted(name for name in vars(specs) if name.startswith(PREFIX)))
 
@@ -71,9 +76,16 @@ class LoadedPlugin:
 def load_plugin(plugin: FoundPlugin, module: Any = None) -> LoadedPlugin:
     """Import ``plugin`` (or take ``module``) and call each of its hooks once.
 
+    What the plugin prints goes to standard error: standard output is for results.
+
     Raises :class:`~fx2ait_core.errors.PluginError` with the cause, whatever went wrong: the
     import, the hooks' names or signatures, the contract's version, or a hook's answer.
     """
+    with redirect_stdout(sys.stderr):
+        return _load(plugin, module)
+
+
+def _load(plugin: FoundPlugin, module: Any) -> LoadedPlugin:
     start = time.perf_counter()
     check_core_version(plugin)
     if module is None:
@@ -193,7 +205,8 @@ def _call(hook: str, function: Callable[[], Any]) -> Any:
 
 
 def _described(error: BaseException) -> str:
-    """The exception with the place it came from."""
+    """The exception with the place it came from, unless Python's own import machinery raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    own = frames and not frames[-1].filename.startswith(("<frozen importlib", _IMPORTLIB))
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{place}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import PluginError
+from ..errors import Fx2aitWarning, PluginError
 from ..settings import Settings
 from .discovery import CORE, FoundPlugin, core_version, find_plugins, normalized
 from .loading import LoadedPlugin, load_plugin
@@ -70,9 +71,21 @@ def load_plugins(
             rows.append(replace(row, status="conflict", cause=_same_entry(plugin, claims)))
         else:
             rows.append(_loaded_row(row, plugin, contributions))
+    _warn_of_unknown(settings.disabled_plugins, found)
     _leave_out_kernels(contributions, settings.disabled_kernels)
     registry = Registry(contributions)
     return PluginSet(tuple(_with_conflicts(rows, registry)), registry)
+
+
+def _warn_of_unknown(disabled: Sequence[str], found: Sequence[FoundPlugin]) -> None:
+    """A name that blocks nothing is no error, since the setting may be meant for several installations."""
+    names = sorted({normalized(name) for plugin in found for name in (plugin.entry, plugin.distribution)})
+    for name in disabled:
+        if normalized(name) not in names:
+            near = difflib.get_close_matches(normalized(name), names, n=1)
+            mend = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+            text = f"disabled_plugins: no plugin is called {name!r}, so that none is left out; {mend}"
+            warnings.warn(text, Fx2aitWarning, stacklevel=3)
 
 
 def _leave_out_kernels(contributions: dict[str, list[Contribution[Any]]], disabled: Sequence[str]) -> None:

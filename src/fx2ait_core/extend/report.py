@@ -14,7 +14,13 @@ INSTALL_HINT = (
     "No plugin is installed, so no operator can be compiled. Install the first-party set with\n"
     "    pip install -r requirements.txt\n"
     "in a checkout of fx2ait, or one by one: pip install "
-    + " ".join(f"./plugins/{name}" for name in FIRST_PARTY)
+    + " ".join([*(f"./plugins/{name}" for name in FIRST_PARTY), "./model_zoo"])
+)
+
+RECIPES_HINT = (
+    "No installed plugin brings recipes. Install the first-party plugins and the model zoo with\n"
+    "    pip install -r requirements.txt\n"
+    "in a checkout of fx2ait, or give the path of a .yaml file."
 )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..capture.program import CapturedProgram
-from ..errors import UnsupportedNodesError
+from ..errors import Decline, Fx2aitError, UnsupportedNodesError
 from ..extend.contributions import Converter
 from ..extend.registry import Contribution, Registry
 from ..extend.verdict import verdict
@@ -51,8 +51,7 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
 
     :param hint: what is wrong with the installed plugins, for the error's last line.
 
-    Raises :class:`UnsupportedNodesError` that lists all nodes without one, and
-    :class:`~fx2ait_core.errors.PluginError` where a predicate is faulty.
+    Raises :class:`UnsupportedNodesError` that lists all nodes without one.
     """
     values: dict[torch.fx.Node, Any] = {}
     chosen: dict[torch.fx.Node, Contribution[Converter]] = {}
@@ -69,9 +68,7 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
             continue
         reasons: list[str] = []
         for offer in registry.converters(overload_of(node)):
-            call = call_of(node, value_of, captured.symbol_names)
-            owner = f"{node.name}: the converter of {call.overload} by {offer.distribution}"
-            declined = verdict(offer.value.supports, call, owner)
+            declined = _declines(offer, node, value_of, captured.symbol_names)
             if declined is None:
                 chosen[node] = offer
                 break
@@ -81,6 +78,20 @@ def partition(captured: CapturedProgram, registry: Registry, hint: str = "") -> 
     if refusals:
         raise UnsupportedNodesError(_explain(captured.name, refusals, len(chosen), hint))
     return PartitionedProgram(captured, chosen)
+
+
+def _declines(
+    offer: Contribution[Converter],
+    node: torch.fx.Node,
+    value_of: Callable[[torch.fx.Node], Any],
+    symbol_names: Mapping[str, str],
+) -> Decline | None:
+    """None where the converter takes the node."""
+    try:
+        call = call_of(node, value_of, symbol_names)
+    except Fx2aitError as error:  # a tensor that the IR has no type for
+        return Decline(str(error))
+    return verdict(offer.value.supports, call, f"the converter of {call.overload} by {offer.distribution}")
 
 
 def _explain(name: str, refusals: list[Refusal], supported: int, hint: str) -> str:

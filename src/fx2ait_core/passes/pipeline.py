@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import SettingsError
 from ..extend.contributions import Pass, PassContext
 from ..ir.graph import Graph
 from ..ir.printer import print_graph
@@ -34,7 +35,8 @@ def run_passes(
 
     :param dump: a folder that receives ``00_lower.txt``, ``01_<pass>.txt``, … .
 
-    Raises :class:`~fx2ait_core.errors.IRError` that names the pass after which a rule is broken.
+    Raises :class:`~fx2ait_core.errors.IRError` that names the pass after which a rule is broken, and
+    :class:`~fx2ait_core.errors.SettingsError` when ``dump`` cannot be written.
     """
     verify(graph, "lowering")
     _dump(graph, dump, 0, "lower")
@@ -46,6 +48,10 @@ def run_passes(
 
 
 def _dump(graph: Graph, folder: Path | None, position: int, name: str) -> None:
-    if folder is not None:
+    if folder is None:
+        return
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{position:02}_{name}.txt").write_text(print_graph(graph), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"the graph cannot be dumped to {folder}: {error.strerror or error}") from error

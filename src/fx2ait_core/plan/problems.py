@@ -10,7 +10,7 @@ from ..errors import Decline, KernelError, PluginError
 from ..extend.contributions import Candidate, Kernel
 from ..extend.problem import OperandSpec, Problem
 from ..extend.registry import Registry
-from ..extend.verdict import verdict
+from ..extend.verdict import faulty, verdict
 from ..ir.graph import Graph
 from ..ir.operator import Operator
 from ..ir.pointwise import PointwiseProgram
@@ -44,22 +44,20 @@ def problem_of(operator: Operator, graph: Graph, target: Target, sizes: Mapping[
 def offers_for(problem: Problem, registry: Registry, where: str) -> list[Offer]:
     """All configurations of all kernels that serve the problem.
 
-    Raises :class:`KernelError` with what each kernel said when none does, and
-    :class:`~fx2ait_core.errors.PluginError` where a kernel's record is faulty.
+    A kernel whose record is faulty is passed over with a warning.
+
+    Raises :class:`KernelError` with what each kernel said when none does.
     """
     offers: list[Offer] = []
     reasons: list[str] = []
     for contribution in registry.kernels(problem.kind, problem.target.name):
         kernel = contribution.value
-        owner = f"{where}: the kernel {kernel.name} of {contribution.distribution}"
-        declined = _declines(kernel, problem, owner)
-        if declined is not None:
-            reasons.append(f"{kernel.name} ({contribution.distribution}): {declined.reason}")
-            continue
-        candidates = _candidates(kernel, problem, owner)
-        if not candidates:
-            reasons.append(f"{kernel.name} ({contribution.distribution}): it offers no candidate")
-        offers += [Offer(kernel, contribution.distribution, candidate) for candidate in candidates]
+        owner = f"the kernel {kernel.name} of {contribution.distribution}"
+        found = _declines(kernel, problem, owner) or _candidates(kernel, problem, owner)
+        if isinstance(found, Decline):
+            reasons.append(f"{kernel.name} ({contribution.distribution}): {found.reason}")
+        else:
+            offers += [Offer(kernel, contribution.distribution, candidate) for candidate in found]
     if not offers:
         said = "\n  ".join(reasons) or "no installed plugin has a kernel for it"
         raise KernelError(
@@ -84,14 +82,14 @@ def label_of(kernel: Kernel, problem: Problem, config: Any, distribution: str) -
     return re.sub(r"[^A-Za-z0-9_]+", "_", label).strip("_")
 
 
-def _candidates(kernel: Kernel, problem: Problem, owner: str) -> list[Candidate]:
+def _candidates(kernel: Kernel, problem: Problem, owner: str) -> list[Candidate] | Decline:
     try:
         candidates = list(kernel.candidates(problem))
     except Exception as error:
-        raise PluginError(f"{owner}: candidates failed: {type(error).__name__}: {error}") from error
+        return faulty(owner, f"its candidates failed: {type(error).__name__}: {error}")
     if odd := [candidate for candidate in candidates if not isinstance(candidate, Candidate)]:
-        raise PluginError(f"{owner}: candidates gave {odd[0]!r}, which is no Candidate")
-    return candidates
+        return faulty(owner, f"its candidates gave {odd[0]!r}, which is no Candidate")
+    return candidates or Decline("it offers no candidate")
 
 
 def _declines(kernel: Kernel, problem: Problem, owner: str) -> Decline | None:

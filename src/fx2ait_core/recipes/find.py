@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..errors import RecipeError
 from ..extend.contributions import RecipeFolder
+from ..extend.report import RECIPES_HINT
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -69,10 +70,7 @@ def find_recipe(name: str, folders: Iterable[AttributedFolder]) -> Path:
     if name in recipes:
         return recipes[name]
     if not recipes:
-        raise RecipeError(
-            f"no recipe called {name}: no installed plugin brings recipes; "
-            "run `pip install fx2ait-model-zoo`, or give the path of a .yaml file"
-        )
+        raise RecipeError(f"no recipe called {name}. {RECIPES_HINT}")
     near = difflib.get_close_matches(name, sorted(recipes), n=3, cutoff=0.4)
     known = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(recipes))}"
     raise RecipeError(f"no recipe called {name}: {known} (`fx2ait recipes` lists all; a path works too)")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pickle
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -17,6 +17,8 @@ from ..bench.calibrate import calibrated
 from ..bench.samples import InputDescription, random_inputs
 from ..errors import RecipeError
 from .schema import Recipe
+
+_MEND = "write it with torch.save(model.state_dict(), path), or as safetensors"
 
 
 def input_descriptions(recipe: Recipe) -> tuple[InputDescription, ...]:
@@ -28,13 +30,15 @@ def instantiate(recipe: Recipe, folder: Path) -> torch.nn.Module:
     """The model in eval mode, on the CPU, with its weights loaded or random by the recipe's seed, and
     with calibrated running statistics unless a weights file brings them.
 
-    :param folder: where a relative ``weights`` path starts, the recipe's own folder.
+    :param folder: the recipe's own: a relative ``weights`` path starts there, and modules beside the
+        recipe can be imported (those on Python's path come first).
 
     The caller's random state is left as it was. Raises :class:`~fx2ait_core.errors.RecipeError` for a
-    model that cannot be imported or made, and for weights that cannot be read or do not fit.
+    model that cannot be imported or made, or does not take the recipe's inputs, and for weights that
+    cannot be read or do not fit.
     """
-    make = _callable(recipe.model)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _importable(folder):
+        make = _callable(recipe.model, folder)
         torch.manual_seed(recipe.seed)
         try:
             model = make(**recipe.kwargs)
@@ -57,7 +61,16 @@ def instantiate(recipe: Recipe, folder: Path) -> torch.nn.Module:
         random_inputs(input_descriptions(recipe), sizes, seed=recipe.seed + 1 + index)
         for index in range(recipe.calibrate.batches)
     ]
-    return calibrated(model, batches)
+    try:
+        return calibrated(model, batches)
+    except Exception as error:
+        given = ", ".join(
+            f"{item.name}: {item.dtype}[{', '.join(map(str, item.shape))}]" for item in recipe.inputs
+        )
+        raise RecipeError(
+            f"recipe {recipe.name}: {recipe.model} does not take the recipe's inputs ({given}): "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def example_inputs(recipe: Recipe, batch: int | None = None) -> tuple[torch.Tensor, ...]:
@@ -101,23 +114,30 @@ def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
         if path.suffix not in (".pth", ".pt"):
             raise RecipeError(f"{path}: weights are read from .safetensors, .pth or .pt files")
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise RecipeError(f"{path}: the weights cannot be read: {error}") from error
+    except RecipeError:
+        raise
+    except Exception as error:  # of a file that is noise the unpickler raises anything
+        if "Unsupported" in str(error):  # torch's own words advise to load it all the same
+            raise RecipeError(
+                f"{path}: holds more than tensors, which is not loaded because it could run code; {_MEND}"
+            ) from error
+        raise RecipeError(f"{path}: the weights cannot be read: {type(error).__name__}: {error}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if isinstance(content, Mapping) and all(isinstance(item, torch.Tensor) for item in content.values()):
         return content
-    raise RecipeError(f"{path}: holds no mapping of names to tensors")
+    keys = f" (its keys are {', '.join(map(str, content))})" if isinstance(content, Mapping) else ""
+    raise RecipeError(f"{path}: holds no mapping of names to tensors{keys}; {_MEND}")
 
 
-def _callable(path: str) -> Callable[..., Any]:
+def _callable(path: str, folder: Path) -> Callable[..., Any]:
     module_name, _, attributes = path.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
         raise RecipeError(
-            f"model: {module_name} cannot be imported: {type(error).__name__}: {error}; "
-            "install the package, or correct the name before the colon"
+            f"model: {module_name} cannot be imported: {type(error).__name__}: {error}; install the package, "
+            f"put the module beside the recipe ({folder}), or correct the name before the colon"
         ) from error
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
@@ -128,6 +148,20 @@ def _callable(path: str) -> Callable[..., Any]:
     if not callable(found):
         raise RecipeError(f"model: {path} is not callable")
     return found
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Inside, modules in ``folder`` can be imported too, where nothing else on the path has their name."""
+    entry = str(folder.absolute())
+    if entry in sys.path:
+        yield
+        return
+    sys.path.append(entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
 
 
 def _listing(title: str, keys: list[str], limit: int = 8) -> str:

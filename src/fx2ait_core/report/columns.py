@@ -76,7 +76,9 @@ def verification_cells(report: VerificationReport) -> Cells:
     """The engine's errors, PyTorch's own beside them, and the limits."""
     limits = report.limits
 
-    def row(title: str, errors: Errors) -> tuple[str, ...]:
+    def row(title: str, errors: Errors | None) -> tuple[str, ...]:
+        if errors is None:
+            return title, "–", "–", "–"
         agreement = "–" if errors.top1_agreement is None else f"{errors.top1_agreement:.1%}"
         return title, f"{errors.relative_l2:.2e}", f"{errors.max_absolute:.2e}", agreement
 

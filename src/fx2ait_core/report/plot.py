@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Fx2aitError, MissingDependencyError
+from ..errors import MissingDependencyError, SettingsError
 from .columns import RIVAL_TITLES, benchmark_caption
 
 if TYPE_CHECKING:
@@ -60,9 +60,17 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def check_plot(path: Path) -> None:
+    """Raises what :func:`plot_benchmark` would raise for this name, before there is anything to plot."""
+    accepted = new_figure(1, 1).canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in accepted:
+        known = ", ".join(f".{name}" for name in sorted(accepted))
+        raise SettingsError(f"{path}: no plot is written with this suffix; use one of {known}")
+
+
 def save_figure(figure: Any, path: Path) -> None:
-    """Write ``figure`` in the format of the suffix; raises :class:`~fx2ait_core.errors.Fx2aitError`."""
+    """Write ``figure`` in the format of the suffix; raises :class:`~fx2ait_core.errors.SettingsError`."""
     try:
         figure.savefig(path, dpi=DOTS_PER_INCH)
     except (OSError, ValueError) as error:
-        raise Fx2aitError(f"{path}: the plot cannot be written: {error}") from error
+        raise SettingsError(f"{path}: the plot cannot be written: {error}") from error

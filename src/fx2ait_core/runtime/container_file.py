@@ -8,7 +8,6 @@ The first member, ``manifest.json``, lists size and sha256 of every other member
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..build.compile_cache import FULL_DISK
 from ..errors import ArtifactError
 
 FORMAT = 1
@@ -39,6 +39,9 @@ def write_sealed(path: Path, manifest: Mapping[str, Any], members: Mapping[str, 
     Raises :class:`~fx2ait_core.errors.ArtifactError` when the disk is full or the folder cannot
     be written; a file already at ``path`` is then as it was.
     """
+    if path.exists() and not path.is_file():  # renaming would put the engine in a device's place
+        kind = "a folder" if path.is_dir() else "a device"
+        raise ArtifactError(f"{path} cannot be written: it is {kind}. Choose the name of a file.")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         contents = {name: m if isinstance(m, bytes) else m.read_bytes() for name, m in members.items()}
@@ -61,7 +64,7 @@ def write_sealed(path: Path, manifest: Mapping[str, Any], members: Mapping[str, 
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in FULL_DISK
         mend = "Free some space, or choose another disk." if full else "Choose a folder that can be written."
         raise ArtifactError(f"{path} cannot be written: {error.strerror or error}. {mend}") from error
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils import _pytree as pytree
@@ -106,7 +106,7 @@ class Engine:
             if call is None:
                 call = self._prepare(inputs, key)
             for slot, tensor in zip(call.input_slots, inputs, strict=True):
-                if tensor.device != device:
+                if tensor.device != device or tensor.is_neg():
                     self._prepare(inputs)  # says so
                 slot.ptr = tensor.data_ptr()
         except (AttributeError, RuntimeError, TypeError):
@@ -169,6 +169,12 @@ class Engine:
         """Free the engine's memory once the runs under way have ended; later calls are errors."""
         self._container = None
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"The engine {self.name} cannot be pickled or copied: it holds loaded code. Save it with "
+            "engine.save(path) and load that, or make another with engine.twin()."
+        )
+
     def __enter__(self) -> Engine:
         return self
 
@@ -203,7 +209,10 @@ class Engine:
         self._ordered(tuple(inputs), {})
         for port, tensor in zip(self.inputs, inputs, strict=True):
             port.check(tensor, self.device)
-        call = prepared_call(container, inputs, self.outputs, self.device)
+        try:
+            call = prepared_call(container, inputs, self.outputs, self.device)
+        except RuntimeError as error:  # a tensor without memory, as function transforms and exporters make
+            raise EngineInputError(f"{self.name} needs tensors that hold data: {error}") from error
         if call is None:
             raise EngineInputError(container.last_error())
         if key:

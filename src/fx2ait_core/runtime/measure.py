@@ -57,7 +57,10 @@ def measurer(
             torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
         )
         for number, (job, made) in enumerate(zip(jobs, callers, strict=True), start=1):
-            yield Failed(str(made)) if isinstance(made, BuildError) else time_job(job, made, data)
+            if isinstance(made, BuildError):  # perhaps the compiler's fault, to be mended
+                yield Failed(str(made), lasting=False)
+            else:
+                yield time_job(job, made, data)
             if progress is not None:
                 progress(Progress(number, len(jobs), str(job), stage="measure"))
 

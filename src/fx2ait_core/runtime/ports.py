@@ -69,6 +69,11 @@ class EnginePort:
         if tensor.layout != torch.strided or tensor.is_quantized:
             kind = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
             raise EngineInputError(f'Input "{self.name}" is {kind}; give a dense tensor, {self}.')
+        if tensor.is_neg():
+            raise EngineInputError(
+                f'Input "{self.name}" is a negated view (of an imaginary part?), so that its memory holds '
+                "other values. Give tensor.resolve_neg()."
+            )
         accepted = _FLOATING if self.dtype in _FLOATING else (self.dtype,)
         if tensor.dtype not in accepted:
             names = [str(dtype).removeprefix("torch.") for dtype in accepted]

@@ -12,6 +12,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ..errors import Fx2aitWarning
+
 _VERSION = 1
 _WAIT_SECONDS = 5.0
 _SCHEMA = """
@@ -209,4 +211,4 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=3)
+    warnings.warn(text, Fx2aitWarning, stacklevel=3)

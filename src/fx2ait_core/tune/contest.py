@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import KernelError
+from ..errors import Fx2aitWarning, KernelError
 from ..extend.contributions import KernelSource
 from ..extend.problem import Problem
 from .agreement import outvoted
@@ -56,7 +56,7 @@ class Contest:
         self.failures[key] = reason
         self.samples.pop(key, None)
         shown = reason if len(reason) < 1500 else f"{reason[:1500]} …"
-        warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", Fx2aitWarning, stacklevel=2)
 
     def add(self, key: MeasurementKey, timed: Timed) -> None:
         self.fresh = True
