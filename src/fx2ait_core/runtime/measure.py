@@ -18,7 +18,7 @@ from ..target.backend import Backend
 from ..target.target import Target
 from ..tune.offers import JOB_NAME, Device, Failed, Job, Measure
 from .buffers import Buffers, RandomData
-from .harness import buffer_count, can_measure, libraries_of, measured_tree
+from .harness import buffer_count, can_measure, external_type, libraries_of, measured_tree
 
 
 def tuning_device(backend: Backend, target: Target, settings: Settings) -> Device:
@@ -116,6 +116,7 @@ class _Callers:
 def _compiled_identity(job: Job) -> str:
     """All that a job's caller depends on, so not the sizes that it is measured at."""
     parts = [job.offer.kernel.name, signature(JOB_NAME, job.problem), job.source.text]
+    parts += [external_type(job.problem) or ""]
     parts += [text for path in sorted(job.source.headers) for text in (path, job.source.headers[path])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
