@@ -92,6 +92,7 @@ class _Callers:
         missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._made}
         wanted = list(missing.items())
         groups = libraries_of([job for _, job in wanted])
+        groups.sort(key=lambda group: -wanted[group[0]][1].source.effort)  # what takes longest begins first
         self._compile([[wanted[index] for index in group] for group in groups])
         # What does not compile in company is tried alone: only the one at fault has failed.
         again = [
