@@ -88,11 +88,10 @@ class _Callers:
 
     def of(self, jobs: Sequence[Job]) -> list[_Caller | BuildError]:
         """Each job's caller, or why it does not compile."""
-        keys = [_compiled_identity(job) for job in jobs]
+        keys = [compiled_identity(job) for job in jobs]
         missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._made}
         wanted = list(missing.items())
         groups = libraries_of([job for _, job in wanted])
-        groups.sort(key=lambda group: -wanted[group[0]][1].source.effort)  # what takes longest begins first
         self._compile([[wanted[index] for index in group] for group in groups])
         # What does not compile in company is tried alone: only the one at fault has failed.
         again = [
@@ -114,7 +113,7 @@ class _Callers:
                 self._made[key] = built
 
 
-def _compiled_identity(job: Job) -> str:
+def compiled_identity(job: Job) -> str:
     """All that a job's caller depends on, so not the sizes that it is measured at."""
     parts = [job.offer.kernel.name, signature(JOB_NAME, job.problem), job.source.text]
     parts += [external_type(job.problem) or ""]

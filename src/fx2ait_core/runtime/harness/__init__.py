@@ -22,8 +22,11 @@ def can_measure(backend: Backend) -> bool:
 
 
 def libraries_of(jobs: Sequence[Job]) -> list[list[int]]:
-    """Positions of jobs by the library that they share: those whose kernels may share a unit."""
-    return grouped(
+    """Positions of jobs by the library that they share: those whose kernels may share a unit.
+
+    Libraries that take longest to compile come first, so that no processor is left with one at the end.
+    """
+    groups = grouped(
         Member(
             (job.offer.kernel.name, external_type(job.problem), tuple(sorted(job.source.headers.items()))),
             job.source.text,
@@ -31,6 +34,7 @@ def libraries_of(jobs: Sequence[Job]) -> list[list[int]]:
         )
         for job in jobs
     )
+    return sorted(groups, key=lambda group: -jobs[group[0]].source.effort)
 
 
 def measured_tree(jobs: Sequence[Job], backend: Backend) -> dict[str, bytes]:
