@@ -48,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def records(named: Iterable[Path]) -> list[Path]:
-    """The benchmark records among files and folders, sorted."""
-    found = [path for item in named for path in (sorted(item.glob("*.json")) if item.is_dir() else [item])]
+    """The files, and the benchmark records in the folders, sorted; other records have no times of paths."""
+    found = []
+    for item in named:
+        inside = sorted(item.glob("*.json")) if item.is_dir() else []
+        found += [path for path in inside if "rows" in json.loads(path.read_text())] if inside else [item]
     return [path for path in found if not path.stem.endswith(LAYERS)]
 
 

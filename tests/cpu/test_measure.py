@@ -18,8 +18,8 @@ from fx2ait_core.ir.layouts import channels_last
 from fx2ait_core.ir.operator import NO_ATTRIBUTES
 from fx2ait_core.ir.pointwise import PointwiseProgram, PointwiseStep
 from fx2ait_core.ir.types import tensor_type
-from fx2ait_core.runtime.harness import measured_tree
-from fx2ait_core.runtime.measure import measurer, tuning_device
+from fx2ait_core.runtime.harness import libraries_of, measured_tree
+from fx2ait_core.runtime.measure import compiled_identity, measurer, tuning_device
 from fx2ait_core.settings import Settings
 from fx2ait_core.target.cpu import CpuBackend
 from fx2ait_core.target.cuda import CudaBackend
@@ -227,17 +227,13 @@ def test_where_times_hold(settings, target):
     assert tuning_device(CpuBackend(), arch, settings).compiler != device.compiler
 
 
-@pytest.mark.nvcc
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
-def test_the_clock_of_cuda_compiles(settings, arch):
-    backend = CudaBackend()
-    card = backend.detect(arch, settings)
+def reading_the_callers(dtype, card):
+    """A job whose input is the caller's own tensor of ``dtype``."""
     image = tensor_type((BATCH, 8, 5, 7), DType.float16, channels_last(4))
     asked = Problem(
         FusedPointwise.kind,
         ProgramAttributes(PointwiseProgram(1)),
-        (OperandSpec("x", tensor_type((BATCH, 8, 5, 7), DType.float32), external=True),),
+        (OperandSpec("x", tensor_type((BATCH, 8, 5, 7), dtype), external=True),),
         PointwiseProgram(1),
         (),
         (image,),
@@ -245,10 +241,37 @@ def test_the_clock_of_cuda_compiles(settings, arch):
         (("batch", DimRange(1, 8)),),
         (("batch", 4),),
     )
-    kernel = backend.kernels()[0]
+    kernel = CudaBackend().kernels()[0]
     candidate = kernel.candidates(asked)[0]
-    source = kernel.emit("candidate", asked, candidate.config)
-    tree = measured_tree([Job(asked, Offer(kernel, "core", candidate), source)], backend)
+    return Job(asked, Offer(kernel, "core", candidate), kernel.emit("candidate", asked, candidate.config))
+
+
+def test_candidates_are_compiled_for_the_one_type_that_the_callers_tensors_have(settings):
+    card = CudaBackend().detect("sm_90a", settings)
+    wide, narrow, again = (
+        reading_the_callers(dtype, card) for dtype in (DType.float32, DType.float16, DType.float32)
+    )
+    assert libraries_of([wide, narrow, again]) == [[0, 2], [1]]
+    assert compiled_identity(wide) == compiled_identity(again) != compiled_identity(narrow)
+    for job, type in ((wide, "float"), (narrow, "__half")):
+        text = measured_tree([job], CudaBackend())["candidates.cu"].decode()
+        defined = text.index(f"#define FX2AIT_EXTERNAL_TYPE {type}\n")
+        assert defined < text.index("#include"), "headers see it"
+
+
+def test_libraries_that_take_longest_come_first(target):
+    jobs = jobs_of(problem(target), [WAIT.format(us) for us in range(6)])
+    slow = dataclasses.replace(jobs[4], source=dataclasses.replace(jobs[4].source, effort=9))
+    assert libraries_of([*jobs[:4], slow, jobs[5]]) == [[4], [0, 1], [2, 3, 5]]
+
+
+@pytest.mark.nvcc
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_the_clock_of_cuda_compiles(settings, arch):
+    backend = CudaBackend()
+    card = backend.detect(arch, settings)
+    tree = measured_tree([reading_the_callers(DType.float32, card)], backend)
     try:
         assert build(tree, backend, card, settings).compiled == 2
     except BuildError as error:

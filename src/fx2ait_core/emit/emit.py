@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..errors import PlanError
-from ..plan.plan import Plan
+from ..plan.plan import Plan, PlannedKernel
 from ..target.backend import Backend, header_texts
 from .identifiers import Identifiers, one_line
 from .kernel_source import declarations, kernel_file
@@ -18,7 +18,7 @@ from .model_source import bucket_functions, check_plan, model_source
 from .ninja_file import ninja_file
 from .source_tree import SourceTree
 from .templates import Templates
-from .units import grouped, unit_text
+from .units import Member, grouped, unit_files
 from .weights import embedding, pack
 
 
@@ -33,10 +33,10 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     weights = pack(plan.constants)
     suffix = backend.source_suffix
     texts = {f"kernels/{kernel.name}{suffix}": kernel_file(kernel, plan.plugins) for kernel in plan.kernels}
-    units, shared = _units([kernel.kernel for kernel in plan.kernels], texts, suffix)
+    units, shared = _units(plan.kernels, texts, suffix)
     texts |= units
     texts |= {f"runtime/{name}": text for name, text in runtime_sources().items()}
-    texts[f"model{suffix}"] = model_source(plan, backend, weights, templates)
+    texts["model.cpp"] = model_source(plan, backend, weights, templates)
     texts["constants.S"] = embedding(weights, "weights.safetensors")
     library = f"{library_name(plan.name)}.so"
     sources = [path for path in texts if path.endswith((suffix, ".cpp", ".S")) and path not in shared]
@@ -56,16 +56,23 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     return SourceTree({**{p: t.encode() for p, t in texts.items()}, "weights.safetensors": weights.data})
 
 
-def _units(families: Sequence[str], files: Mapping[str, str], suffix: str) -> tuple[dict[str, str], set[str]]:
-    """Units by path, and the paths of the kernels in them; what is left is compiled alone."""
+def _units(
+    kernels: Sequence[PlannedKernel], files: Mapping[str, str], suffix: str
+) -> tuple[dict[str, str], set[str]]:
+    """Files of units by path, and the paths of the kernels in them; what is left is compiled alone."""
     paths, names = list(files), Identifiers()
+    members = [
+        Member(kernel.kernel, text, kernel.source.effort)
+        for kernel, text in zip(kernels, files.values(), strict=True)
+    ]
     units: dict[str, str] = {}
     shared: set[str] = set()
-    for group in grouped(zip(families, files.values(), strict=True)):
+    for group in grouped(members):
         if len(group) > 1:
-            members = {paths[index]: files[paths[index]] for index in group}
-            units[f"units/{names(families[group[0]])}{suffix}"] = unit_text(members, "units")
-            shared.update(members)
+            texts = {paths[index]: files[paths[index]] for index in group}
+            family = kernels[group[0]].kernel
+            units |= unit_files(f"units/{names(family)}{suffix}", texts, family)
+            shared.update(texts)
     return units, shared
 
 

@@ -80,12 +80,15 @@ class KernelSource:
     :param workspace: bytes of scratch memory, zeroed once when the engine is created and
         private to this kernel; a launch must leave zeroed what the next one needs zeroed. An
         expression over the dynamic symbols is enough for launches up to those sizes.
+    :param effort: how many times as long as most kernels it takes to compile, a rough figure; kernels
+        are compiled together so that processors are equally busy.
     """
 
     text: str
     headers: Mapping[str, str] = field(default_factory=dict)
     packings: Mapping[int, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
     workspace: Dim = 0
+    effort: int = 1
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..target.backend import Backend
 from ..target.target import Target
 from ..tune.offers import JOB_NAME, Device, Failed, Job, Measure, Timed
 from .buffers import Buffers, RandomData
-from .harness import buffer_count, can_measure, libraries_of, measured_tree
+from .harness import buffer_count, can_measure, external_type, libraries_of, measured_tree
 
 
 def tuning_device(backend: Backend, target: Target, settings: Settings) -> Device:
@@ -91,7 +91,7 @@ class _Callers:
 
     def of(self, jobs: Sequence[Job]) -> list[_Caller | BuildError]:
         """Each job's caller, or why it does not compile."""
-        keys = [_compiled_identity(job) for job in jobs]
+        keys = [compiled_identity(job) for job in jobs]
         missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._made}
         wanted = list(missing.items())
         groups = libraries_of([job for _, job in wanted])
@@ -116,9 +116,10 @@ class _Callers:
                 self._made[key] = built
 
 
-def _compiled_identity(job: Job) -> str:
+def compiled_identity(job: Job) -> str:
     """All that a job's caller depends on, so not the sizes that it is measured at."""
     parts = [job.offer.kernel.name, signature(JOB_NAME, job.problem), job.source.text]
+    parts += [external_type(job.problem) or ""]
     parts += [text for path in sorted(job.source.headers) for text in (path, job.source.headers[path])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -37,6 +37,8 @@ CHANNELS = (64, 32, 16)
 STEPS = (1, 2, 4)
 SUMS = 128
 """Accumulators per thread at most; what else a thread holds fits beside them."""
+EFFORT = 4
+"""Bands are unrolled whole, once for each type that an engine's input may have."""
 STRIPS = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 1 << 20)
 
 
@@ -130,6 +132,7 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         text,
         headers=TEMPLATES.headers(*(f"cuda/{header}.cuh" for header in names)),
         packings={1: partial(pack, shape, config.channels, compute_dtype(problem))},
+        effort=EFFORT,
     )
 
 

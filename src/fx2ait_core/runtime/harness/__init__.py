@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...emit.launcher import c_type, signature
-from ...emit.units import grouped, unit_text
+from ...emit.units import Member, grouped, unit_files
 from ...extend.problem import OperandSpec, Problem
 from ...target.backend import Backend, header_texts
 from ...tune.offers import JOB_NAME, Job
@@ -22,10 +22,19 @@ def can_measure(backend: Backend) -> bool:
 
 
 def libraries_of(jobs: Sequence[Job]) -> list[list[int]]:
-    """Positions of jobs by the library that they share: those whose kernels may share a unit."""
-    return grouped(
-        ((job.offer.kernel.name, tuple(sorted(job.source.headers.items()))), job.source.text) for job in jobs
+    """Positions of jobs by the library that they share: those whose kernels may share a unit.
+
+    Libraries that take longest to compile come first, so that no processor is left with one at the end.
+    """
+    groups = grouped(
+        Member(
+            (job.offer.kernel.name, external_type(job.problem), tuple(sorted(job.source.headers.items()))),
+            job.source.text,
+            job.source.effort,
+        )
+        for job in jobs
     )
+    return sorted(groups, key=lambda group: -jobs[group[0]].source.effort)
 
 
 def measured_tree(jobs: Sequence[Job], backend: Backend) -> dict[str, bytes]:
@@ -41,14 +50,29 @@ def measured_tree(jobs: Sequence[Job], backend: Backend) -> dict[str, bytes]:
         f"kernels/candidate_{n}{suffix}": re.sub(rf"\b{JOB_NAME}\b", launcher_name(n), job.source.text)
         for n, job in enumerate(jobs)
     }
-    parts = [f"#include {name}" for name in backend.type_includes]
+    unit = f"kernels/unit{suffix}"
     # A kernel that is alone may define macros and all else that cannot be in a namespace.
-    parts += [unit_text(kernels, "")] if len(jobs) > 1 else [f'#include "{path}"' for path in kernels]
-    parts += [caller(n, job.problem) for n, job in enumerate(jobs)]
+    if len(jobs) > 1:
+        kernels = unit_files(unit, kernels, jobs[0].offer.kernel.name)
+    else:
+        unit = next(iter(kernels))
+    parts = []
+    if external := external_type(jobs[0].problem):
+        parts += ["// Of tensors that callers own, those that are measured with are of this type.",
+                  f"#define FX2AIT_EXTERNAL_TYPE {external}"]  # fmt: skip
+    parts += [f"#include {name}" for name in backend.type_includes]
+    parts += [f'#include "{unit}"', *(caller(n, job.problem) for n, job in enumerate(jobs))]
     tree = {f"include/{path}": text for path, text in headers.items()} | kernels
     tree[f"candidates{suffix}"] = "\n".join(parts)
-    tree[f"clock{suffix}"] = clock(jobs[0].problem, backend)
+    tree["clock.cpp"] = clock(jobs[0].problem, backend)
     return {path: text.encode() for path, text in tree.items()}
+
+
+def external_type(problem: Problem) -> str | None:
+    """The element type of the problem's external operands in C++, if they have one."""
+    operands = [*problem.operands, *problem.epilogue_operands]
+    types = {c_type(operand.type, problem) for operand in operands if operand.external}
+    return types.pop() if len(types) == 1 else None
 
 
 def launcher_name(number: int) -> str:

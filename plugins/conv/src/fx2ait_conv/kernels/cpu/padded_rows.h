@@ -45,8 +45,8 @@ inline void with_strided(const fx2ait::ExternalTensor& input, Body&& body) {
     case fx2ait::DType::float32: return body(strided<float>(input));
     case fx2ait::DType::half: return body(strided<fx2ait::Half>(input));
     case fx2ait::DType::bfloat16: return body(strided<fx2ait::BFloat16>(input));
-    default: throw fx2ait::Error(std::string("convolution: the input is ") + fx2ait::dtype_name(input.dtype) +
-                                 "; accepted are float32, float16 and bfloat16");
+    default: throw fx2ait::Error({"convolution: the input is ", fx2ait::dtype_name(input.dtype),
+                                  "; accepted are float32, float16 and bfloat16"});
   }
 }
 

@@ -4,7 +4,6 @@
 
 #include <climits>
 #include <cstdint>
-#include <string>
 
 #include "fx2ait/cuda/check.h"
 #include "fx2ait/cuda/launch.cuh"
@@ -100,7 +99,7 @@ void launch_depthwise(const char* name, Result* result, const Element* input, co
   extent.threads = batch * extent.out_height * extent.strips * (Shape::out_channels / Shape::vector);
   const int64_t blocks = (extent.threads + Shape::threads - 1) / Shape::threads;
   if (blocks > INT_MAX) {
-    throw fx2ait::Error(std::string(name) + ": " + std::to_string(batch) + " images exceed a launch grid");
+    throw fx2ait::Error({name, ": ", fx2ait::Digits(batch), " images exceed a launch grid"});
   }
   fx2ait::launch<Shape::dependent>(name, depthwise<Shape, Element, Result, Epilogue>,
                                    dim3(static_cast<unsigned>(blocks)), Shape::threads, 0, stream, result, input,

@@ -6,7 +6,6 @@
 
 #include <climits>
 #include <cstdint>
-#include <string>
 
 #include "fx2ait/cuda/check.h"
 #include "fx2ait/cuda/launch.cuh"
@@ -294,7 +293,7 @@ void launch_implicit_gemm(const char* name, Result* result, const Element* input
                           cudaStream_t stream) {
   const int64_t pixels = batch * Shape::out_height * Shape::out_width;
   if (pixels > INT_MAX - Tile::pixels) {
-    throw fx2ait::Error(std::string(name) + ": " + std::to_string(batch) + " images have too many pixels");
+    throw fx2ait::Error({name, ": ", fx2ait::Digits(batch), " images have too many pixels"});
   }
   constexpr int channel_blocks = (Shape::group_out + Tile::channels - 1) / Tile::channels;
   const auto blocks = static_cast<unsigned>((pixels + Tile::pixels - 1) / Tile::pixels * channel_blocks);

@@ -3,8 +3,6 @@
 
 #include <cuda_runtime.h>
 
-#include <string>
-
 #include "fx2ait/error.h"
 
 namespace fx2ait {
@@ -12,7 +10,7 @@ namespace fx2ait {
 /// Throws Error, naming `what`, unless `status` is cudaSuccess.
 inline void check_cuda(cudaError_t status, const char* what) {
   if (status != cudaSuccess) {
-    throw Error(std::string(what) + ": " + cudaGetErrorName(status) + ": " + cudaGetErrorString(status));
+    throw Error({what, ": ", cudaGetErrorName(status), ": ", cudaGetErrorString(status)});
   }
 }
 
@@ -21,8 +19,7 @@ inline void check_cuda(cudaError_t status, const char* what) {
 inline void launch_check(const char* name) {
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) {
-    throw Error(std::string("launch of ") + name + ": " + cudaGetErrorName(status) + ": " +
-                cudaGetErrorString(status));
+    throw Error({"launch of ", name, ": ", cudaGetErrorName(status), ": ", cudaGetErrorString(status)});
   }
 }
 

@@ -12,7 +12,6 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <string>
 
 #include "fx2ait/cuda/check.h"
 #include "fx2ait/error.h"
@@ -41,15 +40,14 @@ Function driver_function(const char* name) {
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
   FX2AIT_CUDA_CHECK(cudaGetDriverEntryPointByVersion(name, &address, 12000, cudaEnableDefault, &found));
   if (found != cudaDriverEntryPointSuccess) {
-    throw Error(std::string("the CUDA driver lacks ") + name + "; install a driver for CUDA 12.0 or newer");
+    throw Error({"the CUDA driver lacks ", name, "; install a driver for CUDA 12.0 or newer"});
   }
   return reinterpret_cast<Function>(address);
 }
 
 inline void check_encoded(CUresult result, const char* what) {
   if (result != CUDA_SUCCESS) {
-    throw Error(std::string("cannot describe ") + what + " to the copy engine: CUDA driver error " +
-                std::to_string(static_cast<int>(result)));
+    throw Error({"cannot describe ", what, " to the copy engine: CUDA driver error ", Digits(result)});
   }
 }
 
