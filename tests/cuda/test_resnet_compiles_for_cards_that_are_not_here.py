@@ -50,12 +50,12 @@ def test_sources_are_the_same_byte_for_byte() -> None:
     first = fx2ait.emit_only(model, EXAMPLE, **options)
     second = fx2ait.emit_only(model, EXAMPLE, **options)
     assert first == second
-    assert {"build.ninja", "model.cpp", "manifest.json", "weights.safetensors"} <= set(first)
+    assert {"build.ninja", "model.cu", "manifest.json", "weights.safetensors"} <= set(first)
 
 
 def test_a_launch_per_line_is_named_after_its_node() -> None:
     tree = fx2ait.emit_only(torchvision.models.resnet18(), EXAMPLE, target="cuda", arch="sm_90a")
-    text = tree.text("model.cpp")
+    text = tree.text("model.cu")
     for node in ("conv1 + bn1 + relu + maxpool", "layer3.0.downsample.0", "layer4.1.conv2", "fc"):
         assert node in text
 

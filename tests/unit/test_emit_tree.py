@@ -59,7 +59,7 @@ def test_equal_plans_give_equal_bytes(plan_of, cpu_target):
 
 
 def test_the_model_lists_launches_by_node_in_order(plan, backend):
-    text = emit(plan, backend).text("model.cpp")
+    text = emit(plan, backend).text(f"model{backend.source_suffix}")
     launches = LAUNCH.findall(text)
     assert launches == 2 * [
         ("layer.scale: scale", "0", "scale_kernel"),

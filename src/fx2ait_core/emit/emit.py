@@ -36,7 +36,7 @@ def emit(plan: Plan, backend: Backend) -> SourceTree:
     units, shared = _units(plan.kernels, texts, suffix)
     texts |= units
     texts |= {f"runtime/{name}": text for name, text in runtime_sources().items()}
-    texts["model.cpp"] = model_source(plan, backend, weights, templates)
+    texts[f"model{suffix}"] = model_source(plan, backend, weights, templates)
     texts["constants.S"] = embedding(weights, "weights.safetensors")
     library = f"{library_name(plan.name)}.so"
     sources = [path for path in texts if path.endswith((suffix, ".cpp", ".S")) and path not in shared]

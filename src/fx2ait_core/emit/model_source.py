@@ -40,7 +40,7 @@ def bucket_functions(plan: Plan) -> list[str]:
 
 
 def model_source(plan: Plan, backend: Backend, weights: Weights, templates: Templates) -> str:
-    """The text of ``model.cpp``; the plan must have passed ``check_plan``."""
+    """The text of ``model.cpp`` or ``model.cu``; the plan must have passed ``check_plan``."""
     constants = _constant_names(plan.constants)
     exact = _exact_inputs(plan)
     kernels = {kernel.name: kernel for kernel in plan.kernels}
