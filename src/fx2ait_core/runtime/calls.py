@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from ctypes import c_bool, c_size_t, c_void_p
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -27,20 +28,26 @@ class PreparedCall:
     Setting ``ptr`` of a slot sets the pointer of an input or output.
     """
 
-    __slots__ = ("input_slots", "inputs", "leading", "output_slots", "outputs", "recipes", "stream")
+    __slots__ = ("input_slots", "inputs", "leading", "makers", "output_slots", "outputs", "stream")
 
-    def __init__(self, container: Container, inputs: Any, outputs: Any, recipes: Sequence[Key]) -> None:
+    def __init__(
+        self,
+        container: Container,
+        inputs: Any,
+        outputs: Any,
+        makers: Sequence[Callable[[], torch.Tensor]],
+    ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.input_slots = list(inputs)
         self.output_slots = list(outputs)
         self.leading = (container.handle, inputs, c_size_t(len(inputs)), outputs, c_size_t(len(outputs)))
-        self.recipes = recipes  # shape, strides and options of each output
+        self.makers = makers  # of each output
         self.stream = c_void_p()
 
     def new_outputs(self) -> list[torch.Tensor]:
         """Tensors for the outputs, and their pointers set."""
-        made = [torch.empty_strided(shape, strides, **options) for shape, strides, options in self.recipes]
+        made = [make() for make in self.makers]
         for slot, tensor in zip(self.output_slots, made, strict=True):
             slot.ptr = tensor.data_ptr()
         return made
@@ -75,11 +82,11 @@ def prepared_call(
         return None
     strides = [tuple(map(int, port.layout.strides(s))) for port, s in zip(ports, found, strict=True)]
     made = tensor_array(found, strides, [ABI_DTYPES[port.dtype] for port in ports])
-    recipes = [
-        (shape, stride, {"dtype": port.dtype, "device": device})
+    makers = [
+        partial(torch.empty_strided, shape, stride, dtype=port.dtype, device=device)
         for shape, stride, port in zip(found, strides, ports, strict=True)
     ]
-    return PreparedCall(container, given, made, recipes)
+    return PreparedCall(container, given, made, makers)
 
 
 class BoundCall:
