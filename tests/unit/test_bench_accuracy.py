@@ -30,7 +30,12 @@ class Pretender:
     """An engine that runs a module, right or wrong, and remembers the batches it was given."""
 
     def __init__(
-        self, model: torch.nn.Module, low: int = 1, high: int = 8, size: int | str = "batch"
+        self,
+        model: torch.nn.Module,
+        low: int = 1,
+        high: int = 8,
+        size: int | str = "batch",
+        buckets: tuple[int, ...] = (),
     ) -> None:
         self.model = model
         self.batches: list[int] = []
@@ -40,6 +45,8 @@ class Pretender:
             "target": {"name": "cpu", "arch": "x86-64"},
             "symbols": {"batch": {"min": low, "max": high}} if size == "batch" else {},
             "inputs": [{"name": "image", "shape": [size, 3, 8, 8], "dtype": "float32"}],
+            "outputs": [{"name": "output", "shape": [size, 5], "dtype": "float32"}],
+            "plan": {"buckets": [{"sizes": {"batch": batch}} for batch in buckets]},
             "plugins": {},
         }
 
@@ -171,6 +178,43 @@ def test_each_limit_is_checked_by_itself() -> None:
     nothing = Errors(0.0, 0.0, None)
     assert "no output has the shape" in Limits(min_top1_agreement=0.5).violations(nothing)[0]
     assert Limits().violations(Errors(math.nan, 0.0, None))
+
+
+def test_every_bucket_is_checked(model: torch.nn.Module) -> None:
+    engine = Pretender(model, high=64, buckets=(1, 8, 16, 64))
+    report = verify(engine, model, samples=8)
+    assert report.passed and report.samples == 8
+    assert set(engine.batches) == {1, 7, 16, 64} == set(report.batches)
+    assert "8 samples" in (caption := verification_cells(report).caption) and caption.endswith("1, 7, 16, 64")
+
+
+def test_a_fault_of_one_bucket_is_found_and_named(model: torch.nn.Module) -> None:
+    engine = Pretender(model, high=64, buckets=(1, 8, 16, 64))
+
+    def wrong_at_16(image: torch.Tensor) -> torch.Tensor:
+        answer = model(image)
+        return answer.roll(1, 0) if len(image) == 16 else answer
+
+    engine.model = wrong_at_16  # type: ignore[assignment]
+    with pytest.raises(VerificationError, match=r"relative L2 error .* worst at batch 16"):
+        verify(engine, model).raise_if_failed()
+
+
+class Mixing(Small):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image - image.mean(0))
+
+
+@pytest.mark.parametrize("why", ["samples are mixed", "slow", "an output without the batch"])
+def test_what_cannot_be_checked_at_every_bucket_is_not(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = calibrated(Mixing() if why == "samples are mixed" else Small(), [(torch.randn(16, 3, 8, 8),)])
+    engine = Pretender(model, high=64, buckets=(1, 8, 64))
+    if why == "slow":
+        monkeypatch.setattr("fx2ait_core.bench.verify._MOST_SECONDS", 0.0)
+    if why == "an output without the batch":
+        engine.manifest["outputs"][0]["shape"] = [5, "batch"]
+    report = verify(engine, model)
+    assert report.passed and report.batches == (1, 7)
 
 
 def test_given_inputs_are_used(model: torch.nn.Module) -> None:

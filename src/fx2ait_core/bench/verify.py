@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +12,10 @@ import torch
 from ..errors import VerificationError
 from .accuracy import Errors, Reference, at_precision, compare, converted, tensors, worst
 from .samples import batch_of, batch_size, described, dynamic_ranges, random_inputs
+from .sizes import drawn_again, samples_are_independent, unseen_sizes
+
+_MOST_SECONDS = 2.0
+"""What a run at a further batch size may take."""
 
 SHORT_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
@@ -61,6 +66,10 @@ class VerificationReport:
     ``reference`` (the module in float64, or in float32 where that is too large or impossible).
 
     ``pytorch`` is None where the module cannot run at the precision, because it converts to another itself.
+
+    :ivar samples: how many samples the module was asked for.
+    :ivar batches: the batch sizes that the engine ran at; at the larger ones with the same samples again.
+    :ivar worst_batch: the one with the largest relative error.
     """
 
     name: str
@@ -68,6 +77,8 @@ class VerificationReport:
     precision: str
     reference: str
     samples: int
+    batches: tuple[int, ...]
+    worst_batch: int
     engine: Errors
     pytorch: Errors | None
     limits: Limits
@@ -83,7 +94,8 @@ class VerificationReport:
             usual = f"relative L2 error {self.pytorch.relative_l2:.3g}" if self.pytorch else "cannot run it"
             raise VerificationError(
                 f"{self.name} on {self.target} at {self.precision} differs from the model: "
-                f"{'; '.join(self.violations)} (PyTorch at {self.precision}: {usual}; {self.samples} samples)"
+                f"{'; '.join(self.violations)}, worst at batch {self.worst_batch} "
+                f"(PyTorch at {self.precision}: {usual}; {self.samples} samples)"
             )
 
 
@@ -97,8 +109,12 @@ def verify(
 ) -> VerificationReport:
     """Compare ``engine`` with ``model``, which is copied and left as it is.
 
-    :param inputs: one set of inputs to compare on, on any device; by default fresh random ones, at
-        several batch sizes where the engine has a dynamic batch.
+    Random inputs come at several batch sizes where the engine has a dynamic batch. So that each of its
+    buckets is checked, whose kernels may differ, it is also run at the largest batch of every bucket that
+    these miss, with samples drawn from those whose answers are known, as long as a run takes less than two
+    seconds. (A model that mixes samples is not.)
+
+    :param inputs: one set of inputs to compare on, on any device, instead of random ones.
     :param samples: how many random samples.
     :param seed: for reproducible random inputs.
 
@@ -114,16 +130,30 @@ def verify(
         inputs = (inputs,)
     runs = [tuple(inputs)] if inputs is not None else _random_runs(manifest, samples, seed)
 
+    def answers(given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            return tensors(engine(*(tensor.to(device) for tensor in given)))
+
     ours: list[tuple[Errors, int]] = []
     theirs: list[tuple[Errors, int]] = []
+    known: list[_Known] = []
     for given in runs:
-        with torch.no_grad():
-            answer = tensors(engine(*(tensor.to(device) for tensor in given)))
-        expected = reference(given)
+        answer, expected = answers(given), reference(given)
         count = batch_size(described(manifest), given)
+        known.append(_Known(given, expected, count))
         ours.append((compare(answer, expected), count))
         if (usual := _answers(rival, converted(given, precision, device))) is not None:
             theirs.append((compare(usual, expected), count))
+    count = sum(run.count for run in known)
+    pool = max(known, key=lambda run: run.count)
+    sizes = unseen_sizes(manifest, [run.count for run in known]) if inputs is None else []
+    if sizes and samples_are_independent(manifest, reference, pool.given, pool.expected):
+        each = _seconds(answers, pool.given) / pool.count
+        generator = torch.Generator().manual_seed(seed or 0)
+        for size in (size for size in sizes if size * each < _MOST_SECONDS):
+            order = torch.randint(pool.count, (size,), generator=generator)
+            again = tuple(tensor[order.to(tensor.device)] for tensor in pool.expected)
+            ours.append((compare(answers(drawn_again(manifest, pool.given, order)), again), size))
     limits = limits or Limits()
     errors = worst(ours)
     return VerificationReport(
@@ -131,12 +161,33 @@ def verify(
         target=manifest["target"]["name"],
         precision=SHORT_NAMES[precision],
         reference=str(reference.dtype).removeprefix("torch."),
-        samples=sum(count for _, count in ours),
+        samples=count,
+        batches=tuple(sorted({size for _, size in ours})),
+        worst_batch=max(ours, key=lambda run: run[0].relative_l2)[1],
         engine=errors,
         pytorch=worst(theirs) if theirs else None,
         limits=limits,
         violations=limits.violations(errors),
     )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Inputs of ``count`` samples and the module's answers."""
+
+    given: tuple[torch.Tensor, ...]
+    expected: tuple[torch.Tensor, ...]
+    count: int
+
+
+def _seconds(
+    answers: Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]], given: Sequence[torch.Tensor]
+) -> float:
+    """Time of a run, answers on the host; what a first run has to load was loaded before."""
+    started = time.perf_counter()
+    for answer in answers(given):
+        answer.cpu()
+    return time.perf_counter() - started
 
 
 def _answers(model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:

@@ -95,7 +95,7 @@ def verification_cells(report: VerificationReport) -> Cells:
             ),
         ),
         caption=f"{report.name} on {report.target}: {report.samples} samples against the module in "
-        f"{report.reference}",
+        f"{report.reference}, at batch {', '.join(map(str, report.batches))}",
         text_columns=frozenset({0}),
     )
 
