@@ -11,6 +11,8 @@ from emulated_cuda import AVAILABLE
 from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, Tile
 from test_cuda_emulated import check
 
+from fx2ait_core.sdk import DType
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not AVAILABLE, reason="the emulation needs g++ on x86-64"),
@@ -45,3 +47,42 @@ def test_fetched_operands(tile: Tile) -> None:
         64, (16, 16), 64, padding=(1, 1, 1, 1), residual=True, figures={"multiprocessors": 1}
     )
     check(CONV2D_WGMMA, problem, replace(tile, fetches=True), seed=tile.pixels, batch=2)
+
+
+@pytest.mark.parametrize("dtype", [DType.float16, DType.bfloat16])
+@pytest.mark.parametrize(
+    ("images", "tile"),
+    [
+        # Filters, by 2 and by 4 blocks, with each number of splits.
+        (2, Tile(64, 64, 1, False, 1, 3, filter_sharers=2)),
+        (3, Tile(64, 128, 1, False, 1, 4, 2, filter_sharers=2)),
+        (2, Tile(64, 64, 1, False, 1, 3, 3, filter_sharers=2)),
+        (3, Tile(64, 32, 1, False, 1, 3, 4, filter_sharers=2)),
+        (3, Tile(64, 64, 1, False, 1, 3, 1, filter_sharers=4)),
+        (3, Tile(64, 128, 1, False, 1, 3, 2, filter_sharers=4)),
+        # Pixels, and both.
+        (2, Tile(64, 64, 1, False, 1, 4, 3, pixel_sharers=2)),
+        (2, Tile(128, 32, 2, False, 1, 3, 2, pixel_sharers=4)),
+        (3, Tile(64, 32, 1, False, 1, 3, 2, filter_sharers=2, pixel_sharers=2)),
+        # Blocks that walk over tiles.
+        (3, Tile(64, 64, 2, True, 1, 4, filter_sharers=2)),
+        (3, Tile(128, 128, 2, False, 1, 4, filter_sharers=2)),
+        (3, Tile(64, 32, 1, False, 1, 3, pixel_sharers=2)),
+    ],
+    ids=str,
+)
+def test_shared_filters_and_pixels(images: int, tile: Tile, dtype: DType) -> None:
+    """Clusters of which each block brings a part of a stage to others, with tiles outside the result."""
+    problem = convolution(
+        72, (9, 7), 104, padding=(1, 1, 1, 1), stride=(1, 1), dtype=dtype, figures={"multiprocessors": 5}
+    )
+    check(CONV2D_WGMMA, problem, tile, seed=images, batch=images)
+
+
+@pytest.mark.parametrize("tile", [Tile(64, 64, 2, True, 1, 5), Tile(128, 128, 2, False, 1, 6)])
+def test_fetched_operands_between_shared_stages(tile: Tile) -> None:
+    problem = convolution(
+        64, (16, 16), 128, padding=(1, 1, 1, 1), residual=True, figures={"multiprocessors": 2}
+    )
+    shared = replace(tile, fetches=True, filter_sharers=2)
+    check(CONV2D_WGMMA, problem, shared, seed=tile.pixels, batch=3)

@@ -8,7 +8,8 @@
 //   consumer warps    one or two warpgroups multiply from the ring into registers and finish tiles
 //
 // Blocks walk over the tiles, so that the ring fills for the next tile while one is finished. Where
-// tiles are few, a cluster of blocks splits the sum of one tile (wgmma_split.cuh).
+// tiles are few, blocks of a cluster split the sum of one tile (wgmma_split.cuh). Blocks of a cluster
+// may also share filters and pixels (wgmma_share.cuh).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -26,6 +27,7 @@
 #include "fx2ait_conv/wgmma_epilogue.cuh"
 #include "fx2ait_conv/wgmma_operands.cuh"
 #include "fx2ait_conv/wgmma_ring.cuh"
+#include "fx2ait_conv/wgmma_share.cuh"
 #include "fx2ait_conv/wgmma_split.cuh"
 
 namespace fx2ait_conv {
@@ -41,15 +43,22 @@ template <class Tile, int Terms>
 struct StepLoader {
   const SourceMaps<Terms>& maps;
   const ConvGeometry<Terms>& g;
-  int out_channel, image, out_row, out_column;  // where the tile begins
+  int filter_part, pixel_part;                  // first row of what this block brings of a tile
+  int out_channel, image, out_row, out_column;  // where that begins
   int step, term, row, column;                  // the next step, and where its term's first window begins
   int channel_block, tap_row, tap_column;
 
   __device__ void begin(const Work<Tile>& work) {
-    out_channel = work.channel;
+    using Cluster = typename Tile::Cluster;
+    const int tile = static_cast<int>(blockIdx.x) / Tile::kSplits;
+    filter_part = Cluster::pixel_place(tile) * Tile::kFilterPart;
+    pixel_part = Cluster::channel_place(tile) * Tile::kPixelPart;
+    out_channel = work.channel + filter_part;
     step = work.step;
-    image = work.pixel / g.out_plane;
-    const int place = work.pixel - image * g.out_plane;
+    // Behind the last pixel, any will do.
+    const int pixel = Tile::kShares && work.pixel + pixel_part >= g.pixels ? 0 : work.pixel + pixel_part;
+    image = pixel / g.out_plane;
+    const int place = pixel - image * g.out_plane;
     out_row = place / g.out_width;
     out_column = place - out_row * g.out_width;
     enter(term_of(step));
@@ -58,18 +67,31 @@ struct StepLoader {
   /// The filters of a step; they are constants.
   __device__ void load_filters(uint32_t stage, uint32_t barrier, int which) const {
     const int source = term_of(which);
+    const int block = which - g.terms[source].first_step;
+    const uint32_t place = stage + Tile::kPixelBytes + static_cast<uint32_t>(filter_part * Tile::kRowBytes);
     fx2ait::mbarrier_arrive_expecting(barrier, Tile::kStageBytes);
-    fx2ait::tma_load_3d(
-        stage + Tile::kPixelBytes, maps.filters[source], barrier, 0, out_channel,
-        which - g.terms[source].first_step);
+    if constexpr (Tile::Cluster::kFilterSharers > 1) {
+      fx2ait::tma_multicast_3d(
+          place, maps.filters[source], barrier, 0, out_channel, block, Tile::Cluster::same_filters());
+    } else {
+      fx2ait::tma_load_3d(place, maps.filters[source], barrier, 0, out_channel, block);
+    }
   }
 
   /// The pixels of the next step.
   __device__ void load_pixels(uint32_t stage, uint32_t barrier) {
     const ConvTerm& t = g.terms[term];
-    fx2ait::tma_load_im2col(
-        stage, maps.images[term], barrier, channel_block * fx2ait::kTensorMapRow, column, row, image,
-        tap_column * t.dilation_width, tap_row * t.dilation_height);
+    const uint32_t place = stage + static_cast<uint32_t>(pixel_part * Tile::kRowBytes);
+    const int channel = channel_block * fx2ait::kTensorMapRow;
+    const int from_column = tap_column * t.dilation_width, from_row = tap_row * t.dilation_height;
+    if constexpr (Tile::Cluster::kPixelSharers > 1) {
+      fx2ait::tma_multicast_im2col(
+          place, maps.images[term], barrier, channel, column, row, image, from_column, from_row,
+          Tile::Cluster::same_pixels());
+    } else {
+      fx2ait::tma_load_im2col(
+          place, maps.images[term], barrier, channel, column, row, image, from_column, from_row);
+    }
     ++step;
     if (++channel_block == t.channel_blocks) {
       channel_block = 0;
@@ -108,7 +130,7 @@ __device__ void produce(
     const SourceMaps<Terms>& sources, const OperandMaps<Operands>& operands, const ConvGeometry<Terms>& g,
     const Ring<Tile>& ring) {
   using OperandCopies = OperandSteps<Tile, Operands>;
-  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
+  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.template tiles<Tile>();
   int tile = static_cast<int>(blockIdx.x) / Tile::kSplits;
   Work<Tile> work(tile, g);
   StepLoader<Tile, Terms> loader{sources, g};
@@ -187,21 +209,25 @@ __device__ __forceinline__ void multiply(
   for (int r = 0; r < kRows; ++r) fx2ait::wgmma_pin(sums[r]);
 }
 
-/// Computes and stores all tiles of the block.
+/// Computes and stores all tiles of the block. Where blocks share stages, warps have arrived at the
+/// cluster's barrier since they released their last one.
 template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
 __device__ __forceinline__ void consume(
     const ConvGeometry<Terms>& g, const Ring<Tile>& ring, const typename Tile::Sums& shared_sums, Result* result,
     const Epilogue& epilogue) {
   constexpr int kTeams = Tile::kTeams, kOperandSteps = OperandSteps<Tile, Fetched::kCount>::kSteps;
+  // Whether a warp's last stage is released before its last tile is finished.
+  constexpr bool kReleasesEarly = kTeams == 1 && kOperandSteps == 0;
   // Read from one thread, so that the compiler knows it to be the same for a warp.
   const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int team = Tile::kAlternate ? group : 0;
   const int first_row = Tile::kAlternate ? 0 : group * Tile::kGroupPixels;
-  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
+  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.template tiles<Tile>();
   const ResultRange<Result> range{result, g.pixels, g.out_channels};
 
   fx2ait::wait_for_predecessor();  // before operands are read or results written
-  if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // until the other blocks have made their barriers
+  // Until the other blocks have made their barriers.
+  if constexpr (Tile::Cluster::kBlocks > 1) fx2ait::cluster_wait();
   float sums[Tile::kGroupPixels / 64][Tile::kChannels / 2];
   int turns = 0;
   for (int tile = static_cast<int>(blockIdx.x) / Tile::kSplits + team * blocks; tile < tiles;
@@ -224,6 +250,9 @@ __device__ __forceinline__ void consume(
           }
         }
       });
+      if constexpr (Tile::kShares && kReleasesEarly) {
+        if (tile + blocks >= tiles) fx2ait::cluster_arrive();
+      }
     };
     const DirectOperands<Epilogue, Result> direct{epilogue, range, work.pixel, work.channel};
     if constexpr (Tile::kSplits > 1) {
@@ -243,6 +272,7 @@ __device__ __forceinline__ void consume(
       tile_finish.finish(sums, direct, first_row);
     }
   }
+  if constexpr (Tile::kShares && !kReleasesEarly) fx2ait::cluster_arrive();
 }
 
 template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
@@ -267,19 +297,26 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
     if constexpr (Tile::kSplits > 1) sums.expect();
   }
   __syncthreads();
-  if constexpr (Tile::kSplits > 1) fx2ait::cluster_arrive();
+  if constexpr (Tile::Cluster::kBlocks > 1) fx2ait::cluster_arrive();
 
   if (producer) {
     if constexpr (Tile::kHandsOver) fx2ait::release_registers<Tile::kProducerRegisters>();
+    if constexpr (Tile::kShares) fx2ait::cluster_wait();  // copies go to the other blocks' barriers
     if (threadIdx.x / 32 == Tile::kConsumers / 32 && fx2ait::elect_thread()) {
       produce<Tile>(sources, operands, geometry, ring);
     }
     __syncwarp();
-    if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // the one inside consume
+    if constexpr (Tile::kShares) {
+      fx2ait::cluster_arrive();
+    } else if constexpr (Tile::kSplits > 1) {
+      fx2ait::cluster_wait();  // the one inside consume
+    }
   } else {
     if constexpr (Tile::kHandsOver) fx2ait::claim_registers<Tile::kConsumerRegisters>();
     consume<Tile, Fetched, Element>(geometry, ring, sums, result, epilogue);
   }
+  // Nobody leaves while others may still copy or arrive here.
+  if constexpr (Tile::kShares) fx2ait::cluster_wait();
 }
 
 /// One convolution: `input` is dense [images, height, width, channels]; `filters` are packed as
@@ -310,21 +347,22 @@ void launch_conv2d_wgmma(
         w.stride_height, w.stride_width, w.padding_top, w.padding_left, w.kernel_width, w.dilation_height,
         w.dilation_width, channel_blocks, geometry.steps};
     geometry.steps += steps;
-    source_maps.images[i] = fx2ait::encode_im2col_map(sources[i].input, w, Tile::kPixels);
+    source_maps.images[i] = fx2ait::encode_im2col_map(sources[i].input, w, Tile::kPixelPart);
     source_maps.filters[i] =
-        fx2ait::encode_blocks_map(sources[i].filters, steps, out_channels, Tile::kChannels);
+        fx2ait::encode_blocks_map(sources[i].filters, steps, out_channels, Tile::kFilterPart);
   }
   const auto operand_maps = Fetched::maps(epilogue, geometry.pixels, out_channels, Tile::kPixels);
 
   constexpr auto kernel = conv2d_wgmma<Tile, Fetched, Element, Terms, Result, Epilogue>;
   FX2AIT_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes));
-  const int tiles = geometry.tiles(Tile::kPixels, Tile::kChannels);
+  constexpr int kSharers = Tile::Cluster::kSharers;
+  const int tiles = geometry.template tiles<Tile>();
   // Blocks that share tiles take one tile each; the others walk over tiles.
-  const int blocks =
-      Tile::kSplits > 1 ? tiles * Tile::kSplits : std::min(tiles, multiprocessors * Tile::kResident);
+  const int walking = std::max(kSharers, multiprocessors * Tile::kResident / kSharers * kSharers);
+  const int blocks = Tile::kSplits > 1 ? tiles * Tile::kSplits : std::min(tiles, walking);
   fx2ait::launch_dependent(
-      kernel, dim3(static_cast<unsigned>(blocks)), Tile::kThreads, Tile::kSharedBytes, Tile::kSplits, stream,
+      kernel, dim3(static_cast<unsigned>(blocks)), Tile::kThreads, Tile::kSharedBytes, Tile::Cluster::kBlocks, stream,
       source_maps, operand_maps, geometry, result, epilogue);
 }
 
