@@ -168,6 +168,13 @@ __device__ void produce(
     loader.begin(work);
     step = 0;
   }
+  if constexpr (Tile::kShares) {
+    // The block stays until all sharers have got its copies and arrived at its barriers.
+    for (int i = 0; i < Tile::kStages; ++i) {
+      ring.wait_empty(position);
+      position.advance();
+    }
+  }
 }
 
 /// Sums this warpgroup's rows of a tile from the ring and frees the stages.
@@ -209,15 +216,12 @@ __device__ __forceinline__ void multiply(
   for (int r = 0; r < kRows; ++r) fx2ait::wgmma_pin(sums[r]);
 }
 
-/// Computes and stores all tiles of the block. Where blocks share stages, warps have arrived at the
-/// cluster's barrier since they released their last one.
+/// Computes and stores all tiles of the block.
 template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
 __device__ __forceinline__ void consume(
     const ConvGeometry<Terms>& g, const Ring<Tile>& ring, const typename Tile::Sums& shared_sums, Result* result,
     const Epilogue& epilogue) {
   constexpr int kTeams = Tile::kTeams, kOperandSteps = OperandSteps<Tile, Fetched::kCount>::kSteps;
-  // Whether a warp's last stage is released before its last tile is finished.
-  constexpr bool kReleasesEarly = kTeams == 1 && kOperandSteps == 0;
   // Read from one thread, so that the compiler knows it to be the same for a warp.
   const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int team = Tile::kAlternate ? group : 0;
@@ -250,9 +254,6 @@ __device__ __forceinline__ void consume(
           }
         }
       });
-      if constexpr (Tile::kShares && kReleasesEarly) {
-        if (tile + blocks >= tiles) fx2ait::cluster_arrive();
-      }
     };
     const DirectOperands<Epilogue, Result> direct{epilogue, range, work.pixel, work.channel};
     if constexpr (Tile::kSplits > 1) {
@@ -272,7 +273,6 @@ __device__ __forceinline__ void consume(
       tile_finish.finish(sums, direct, first_row);
     }
   }
-  if constexpr (Tile::kShares && !kReleasesEarly) fx2ait::cluster_arrive();
 }
 
 template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
@@ -306,17 +306,12 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
       produce<Tile>(sources, operands, geometry, ring);
     }
     __syncwarp();
-    if constexpr (Tile::kShares) {
-      fx2ait::cluster_arrive();
-    } else if constexpr (Tile::kSplits > 1) {
-      fx2ait::cluster_wait();  // the one inside consume
-    }
+    // The one inside consume.
+    if constexpr (Tile::Cluster::kBlocks > 1 && !Tile::kShares) fx2ait::cluster_wait();
   } else {
     if constexpr (Tile::kHandsOver) fx2ait::claim_registers<Tile::kConsumerRegisters>();
     consume<Tile, Fetched, Element>(geometry, ring, sums, result, epilogue);
   }
-  // Nobody leaves while others may still copy or arrive here.
-  if constexpr (Tile::kShares) fx2ait::cluster_wait();
 }
 
 /// One convolution: `input` is dense [images, height, width, channels]; `filters` are packed as

@@ -28,12 +28,12 @@ struct ClusterShape {
 
   /// The blocks with this block's channels and part of the sum.
   static __device__ uint16_t same_filters() {
-    return static_cast<uint16_t>(every(Pixels * Splits, Filters) << fx2ait::cluster_rank() % (Pixels * Splits));
+    return static_cast<uint16_t>(kSameFilters << fx2ait::cluster_rank() % (Pixels * Splits));
   }
   /// The blocks with this block's pixels and part of the sum.
   static __device__ uint16_t same_pixels() {
     const uint32_t rank = fx2ait::cluster_rank();
-    return static_cast<uint16_t>(every(Splits, Pixels) << (rank - rank / Splits % Pixels * Splits));
+    return static_cast<uint16_t>(kSamePixels << (rank - rank / Splits % Pixels * Splits));
   }
 
   /// Arrives at what each sharer, this block included, keeps at the place of this block's `barrier`;
@@ -44,10 +44,9 @@ struct ClusterShape {
   }
 
  private:
-  /// `count` bits, `apart` from each other.
-  static constexpr uint32_t every(int apart, int count) {
-    return count == 0 ? 0 : every(apart, count - 1) << apart | 1;
-  }
+  // A bit for the first block of each tile with the same channels, and with the same pixels.
+  static constexpr uint32_t kSameFilters = ((1u << kBlocks) - 1) / ((1u << Pixels * Splits) - 1);
+  static constexpr uint32_t kSamePixels = ((1u << Pixels * Splits) - 1) / ((1u << Splits) - 1);
 };
 
 }  // namespace fx2ait_conv
