@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "fx2ait/cuda/cluster.cuh"
 #include "fx2ait/cuda/mbarrier.cuh"
 #include "fx2ait/cuda/tensor_map.h"
 #include "fx2ait_conv/wgmma_share.cuh"
@@ -164,12 +163,7 @@ struct Ring {
   /// Waits until the stage's previous content was consumed by all blocks to which its next one may go;
   /// at first it is free.
   __device__ void wait_empty(Position position) const {
-    const uint32_t empty = fx2ait::shared_address(&barriers.empty[position.stage]);
-    if constexpr (Tile::kShares) {
-      fx2ait::cluster_wait_at(empty, position.parity ^ 1);
-    } else {
-      fx2ait::mbarrier_wait(empty, position.parity ^ 1);
-    }
+    fx2ait::mbarrier_wait(fx2ait::shared_address(&barriers.empty[position.stage]), position.parity ^ 1);
   }
   /// This warp needs the stage's content no more.
   __device__ void release(int stage) const {

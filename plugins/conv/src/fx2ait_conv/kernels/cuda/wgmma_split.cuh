@@ -111,7 +111,7 @@ struct ShareFinish {
   template <class Operands>
   __device__ __forceinline__ void finish(const Operands& operands) {
     // All warps wait: nobody may write to a block that has gone.
-    fx2ait::cluster_wait_at(sums.barrier, 0);
+    fx2ait::cluster_wait_stored(sums.barrier, 0);
     for (int unit = warp; unit < units; unit += kWarps) {
       const auto now = loaded;
       if (unit + kWarps < units) loaded = operands.load(row_of(unit + kWarps), column_of(unit + kWarps));

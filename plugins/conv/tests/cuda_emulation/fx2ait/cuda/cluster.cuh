@@ -34,7 +34,7 @@ inline void cluster_arrive_at(uint32_t barrier) {
     at.settle();
   });
 }
-inline void cluster_wait_at(uint32_t barrier, uint32_t parity) { mbarrier_wait(barrier, parity); }
+inline void cluster_wait_stored(uint32_t barrier, uint32_t parity) { mbarrier_wait(barrier, parity); }
 inline float4 cluster_load_stored(uint32_t address) {
   float4 values;
   std::memcpy(&values, shared_at(address, 16), 16);

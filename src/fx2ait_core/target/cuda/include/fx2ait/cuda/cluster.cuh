@@ -43,13 +43,16 @@ __device__ __forceinline__ void cluster_store(uint32_t address, float a, float b
 }
 
 /// Arrives once at a barrier of any block of the cluster; `barrier` comes from `cluster_address`.
+///
+/// Says that this thread has done with what it read, products and loads before `copy_engine_fence`. It does
+/// not show the other block what this thread wrote: that would take a fence of the whole device each time.
 __device__ __forceinline__ void cluster_arrive_at(uint32_t barrier) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
 /// Waits until the phase of that parity of this block's `barrier` is complete, and with it what other
-/// blocks stored (`cluster_store`) or did before they arrived at it (`cluster_arrive_at`).
-__device__ __forceinline__ void cluster_wait_at(uint32_t barrier, uint32_t parity) {
+/// blocks stored (`cluster_store`).
+__device__ __forceinline__ void cluster_wait_stored(uint32_t barrier, uint32_t parity) {
   uint32_t complete = 0;
   while (!complete) {
     asm volatile(
@@ -64,7 +67,7 @@ __device__ __forceinline__ void cluster_wait_at(uint32_t barrier, uint32_t parit
   }
 }
 
-/// Four floats that were stored in this block; after `cluster_wait_at`.
+/// Four floats that were stored in this block; after `cluster_wait_stored`.
 __device__ __forceinline__ float4 cluster_load_stored(uint32_t address) {
   float4 v;
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(address));
