@@ -13,7 +13,8 @@ from typing import Any
 
 from cuda_problems import convolution
 from fx2ait_conv.cuda_halo import CONV2D_HALO, HaloTile
-from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, Tile
+from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA
+from fx2ait_conv.cuda_wgmma_tile import Tile
 from test_cuda_emulated import check
 
 from fx2ait_core.sdk import Kernel, KernelSource, Problem

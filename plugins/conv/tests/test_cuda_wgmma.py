@@ -12,9 +12,10 @@ import pytest
 import sympy
 from cuda_compilation import assert_compiles_tightly
 from fx2ait_conv import cuda_wgmma
-from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, TILES, Tile, configurations, fetchable_operands, pack_weight
+from fx2ait_conv.cuda_wgmma import CONV2D_WGMMA, configurations, fetchable_operands, pack_weight
+from fx2ait_conv.cuda_wgmma_tile import TILES, Tile
 from fx2ait_conv.operators import Conv2d, Conv2dAttributes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fx2ait_core.sdk import (
@@ -149,6 +150,34 @@ def test_small_batches_split_and_large_ones_do_not() -> None:
     assert large.splits == 1
 
 
+@settings(max_examples=10)
+@given(
+    batch=st.integers(1, 512),
+    channels=st.sampled_from([64, 512]),
+    out_channels=st.sampled_from([8, 40, 64, 1000]),
+    size=st.integers(1, 30),
+)
+def test_sharing_tiles_fit_clusters(batch: int, channels: int, out_channels: int, size: int) -> None:
+    problem = make_problem(channels, size, out_channels, 1, batch)
+    pixels = size * size * batch
+    for tile in configurations(problem, unmeasured=True):
+        tiles = tile.tiles(pixels, out_channels)
+        assert tile.cluster <= 8
+        assert tiles % tile.sharers == 0
+        assert tiles >= -(-pixels // tile.pixels) * -(-out_channels // tile.channels)
+        assert tile.channels // tile.filter_sharers % 8 == tile.pixels // tile.pixel_sharers % 8 == 0
+
+
+def test_sharing_tiles_are_predicted_faster_but_not_offered_unmeasured() -> None:
+    problem = make_problem(512, 7, 512, batch=8)
+    sharing = [tile for tile in configurations(problem, unmeasured=True) if tile.sharers > 1]
+    assert {(tile.filter_sharers, tile.pixel_sharers) for tile in sharing} == set(cuda_wgmma.SHARING)
+    assert {tile.splits for tile in sharing} == {1, 2, 3, 4}
+    assert all(tile.sharers == 1 for tile in configurations(problem))
+    offered = CONV2D_WGMMA.candidates(problem)[0].estimate_us
+    assert min(cuda_wgmma.estimate_us(problem, tile) for tile in sharing) < offered
+
+
 def with_operands(problem: Problem, *dtypes: DType) -> Problem:
     """The problem with residuals of these types, added one after the other, and no bias."""
     steps = [PointwiseStep("add", "({0} + {1})", (0, 1))]
@@ -263,3 +292,22 @@ def test_two_fetched_operands_compile_cleanly(pixels: int, tmp_path: Path) -> No
     problem = with_operands(make_problem(batch=256), DType.float16, DType.bfloat16)
     tile = next(t for t in configurations(problem) if t.pixels == pixels and t.fetches)
     assert_compiles_tightly(CONV2D_WGMMA, problem, tile, tmp_path)
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "tile",
+    [
+        Tile(64, 128, 1, False, 1, 8, 2, filter_sharers=4),
+        Tile(64, 32, 1, False, 3, 4, 3, filter_sharers=2),
+        Tile(128, 64, 2, False, 1, 8, 2, filter_sharers=2, pixel_sharers=2),
+        Tile(128, 128, 2, False, 1, 5, 4, pixel_sharers=2),
+        Tile(64, 256, 2, True, 1, 4, pixel_sharers=4),
+        Tile(256, 128, 2, False, 1, 4, fetches=True, filter_sharers=2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [DType.float16, DType.bfloat16])
+def test_sharing_tiles_compile_cleanly(tile: Tile, dtype: DType, tmp_path: Path) -> None:
+    assert_compiles_tightly(CONV2D_WGMMA, make_problem(512, 7, 512, batch=8, dtype=dtype), tile, tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import ceil
 
@@ -22,103 +22,28 @@ from fx2ait_core.sdk import (
 
 from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline
 from .cuda_shape import ConvCost, ConvShape, compute_dtype, element_type
+from .cuda_wgmma_tile import BLOCK, MOST_STAGES, TILES, Tile
 
 TEMPLATES = Templates(__package__)
 HEADERS = tuple(
     f"cuda/{name}.cuh"
-    for name in ("conv2d_wgmma", "wgmma_epilogue", "wgmma_operands", "wgmma_ring", "wgmma_split")
+    for name in (
+        "conv2d_wgmma",
+        "wgmma_epilogue",
+        "wgmma_loader",
+        "wgmma_operands",
+        "wgmma_ring",
+        "wgmma_share",
+        "wgmma_split",
+    )
 )
-BLOCK = 64
-"""Input channels per step of the sum; the packed weight is padded to whole blocks."""
-SPAN = 32
-"""Channels of an operand of the epilogue that are fetched at a time."""
 MOST_CANDIDATES = 8
-MOST_STAGES = 16
-RESERVED = 1024 + 320
-"""Bytes of shared memory beside stages and sums: alignment and barriers."""
 SPLITS = (1, 2, 3, 4, 6, 8)
-"""Parts of a sum, computed by the blocks of one cluster; 8 is the largest portable cluster."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A thread block's share of the work; see ``WgmmaTile`` in ``wgmma_ring.cuh``.
-
-    ``fetches``: operands of the epilogue that are laid out as the result pass through the ring.
-    """
-
-    pixels: int
-    channels: int
-    warpgroups: int
-    alternate: bool
-    resident: int
-    stages: int = 0
-    splits: int = 1
-    fetches: bool = False
-
-    @property
-    def stage_bytes(self) -> int:
-        return (self.pixels + self.channels) * BLOCK * 2
-
-    @property
-    def sums_bytes(self) -> int:
-        """Shared memory for the parts of a block's share of a tile, where blocks share it."""
-        units = self.pixels // 8 * (self.channels // SPAN)
-        return self.splits * ceil(units / self.splits) * 8 * SPAN * 4 if self.splits > 1 else 0
-
-    @property
-    def loads_early(self) -> bool:
-        """Whether threads load the epilogue's operands before they multiply."""
-        sums = self.pixels * self.channels // (128 * self.warpgroups)
-        return not self.alternate and sums <= (16 if self.resident > 2 else 32)
-
-    def operand_steps(self, operands: int) -> int:
-        """Stages that that many fetched operands of a tile take, 0 if one does not hold a span of each."""
-        spans = self.stage_bytes // (self.pixels * SPAN * 2) // operands
-        return ceil(self.channels // SPAN / spans) if spans else 0
-
-    def fitted(self, problem: Problem, most: int = MOST_STAGES) -> Tile | None:
-        """With as many stages as shared memory holds, up to ``most``; None when those are too few."""
-        target = problem.target
-        share = target["shared_memory_per_multiprocessor"] // self.resident - 1024  # 1 KiB is the driver's
-        room = min(target["shared_memory_per_block"], share) - RESERVED - self.sums_bytes
-        stages = min(MOST_STAGES, room // self.stage_bytes)
-        if stages < (3 if self.splits == 1 else min(4, most)):
-            return None
-        return replace(self, stages=min(stages, max(3, most)))
-
-    def __str__(self) -> str:
-        teams = f"{self.warpgroups} {'alternating ' if self.alternate else ''}warpgroups"
-        depth = f"{self.stages} stages, {self.resident} resident"
-        extras = f", {self.splits} splits" if self.splits > 1 else ""
-        extras += ", fetching" if self.fetches else ""
-        return f"{self.pixels}x{self.channels}, {teams}, {depth}{extras}"
-
-
-TILES = (
-    Tile(256, 128, 2, alternate=False, resident=1),
-    Tile(128, 256, 2, alternate=False, resident=1),
-    Tile(128, 192, 2, alternate=False, resident=1),
-    Tile(128, 128, 2, alternate=True, resident=1),
-    Tile(128, 128, 2, alternate=False, resident=1),
-    Tile(256, 64, 2, alternate=True, resident=1),
-    Tile(256, 64, 2, alternate=False, resident=1),
-    Tile(128, 64, 2, alternate=True, resident=1),
-    Tile(64, 128, 2, alternate=True, resident=1),
-    Tile(64, 256, 2, alternate=True, resident=1),
-    Tile(128, 64, 2, alternate=False, resident=2),
-    Tile(128, 64, 2, alternate=False, resident=1),
-    Tile(128, 64, 1, alternate=False, resident=3),
-    Tile(128, 96, 2, alternate=True, resident=1),
-    Tile(64, 128, 1, alternate=False, resident=2),
-    Tile(64, 128, 1, alternate=False, resident=1),
-    Tile(64, 64, 1, alternate=False, resident=3),
-    Tile(64, 64, 1, alternate=False, resident=2),
-    Tile(64, 64, 1, alternate=False, resident=1),
-    Tile(64, 32, 1, alternate=False, resident=3),
-    Tile(64, 32, 1, alternate=False, resident=2),
-    Tile(64, 32, 1, alternate=False, resident=1),
-)
+"""Parts of a sum, computed by the blocks of one cluster."""
+SHARING = ((2, 1), (4, 1), (1, 2), (1, 4), (2, 2))
+"""Blocks of a cluster that share their filters, and their pixels."""
+MOST_BLOCKS = 8
+"""The largest portable cluster."""
 
 
 def supports(problem: Problem) -> Decline | None:
@@ -169,24 +94,25 @@ def fetchable_operands(problem: Problem) -> tuple[str, ...]:
     return tuple(names)
 
 
-def configurations(problem: Problem) -> Iterator[Tile]:
+def configurations(problem: Problem, *, unmeasured: bool = False) -> Iterator[Tile]:
     """All tiles that the device can run, with every split that leaves no block waiting for others.
 
     Where a block has one tile, it gets no more stages than steps: the less shared memory it takes, the
-    sooner the next kernel's blocks move in beside it.
+    sooner the next kernel's blocks move in beside it. ``unmeasured``: also those that are not offered yet.
     """
     shape, operands = ConvShape.of(problem), len(fetchable_operands(problem))
+    size = problem.size(shape.pixels), shape.out_channels
     seen = set()
-    for tile in TILES:
-        tiles = ceil(problem.size(shape.pixels) / tile.pixels) * ceil(shape.out_channels / tile.channels)
-        blocks = problem.target["multiprocessors"] * tile.resident
+    for tile in (*TILES, *_sharing_tiles(*size)):
+        tiles, blocks = tile.tiles(*size), problem.target["multiprocessors"] * tile.resident
         for splits in SPLITS:
             if splits > 1 and (tile.alternate or splits > steps(problem) or tiles * splits > blocks):
                 continue
-            if not _is_trusted(tile, splits):
+            split = replace(tile, splits=splits)
+            if split.cluster > MOST_BLOCKS or not (unmeasured or _is_trusted(split)):
                 continue
             most = ceil(steps(problem) / splits) if tiles <= blocks else MOST_STAGES
-            fitted = replace(tile, splits=splits).fitted(problem, most)
+            fitted = split.fitted(problem, most)
             if fitted is None or (same := replace(fitted, resident=0)) in seen:
                 continue
             seen.add(same)
@@ -198,10 +124,27 @@ def configurations(problem: Problem) -> Iterator[Tile]:
             yield fitted
 
 
-def _is_trusted(tile: Tile, splits: int) -> bool:
-    """An engine that used other splits, at batch 8 and 16, was wrong for want of a fence: until one with the
-    fence has run on a GPU, these stay away (docs/performance.md)."""
-    return splits == 1 or tile.channels <= 64 or (tile.pixels == 128 and splits == 2)
+def _sharing_tiles(pixels: int, channels: int) -> Iterator[Tile]:
+    """Tiles whose blocks share filters or pixels, unless too many of a cluster's tiles would lie outside
+    a result of that size."""
+    for tile in TILES:
+        for filter_sharers, pixel_sharers in SHARING:
+            sharing = replace(tile, filter_sharers=filter_sharers, pixel_sharers=pixel_sharers)
+            if sharing.tiles(pixels, channels) <= 1.25 * tile.tiles(pixels, channels):
+                yield sharing
+
+
+def _is_trusted(tile: Tile) -> bool:
+    """Whether a tile is offered, going by what has run on a GPU.
+
+    An engine that used other splits, at batch 8 and 16, was wrong for want of a fence: until one with the
+    fence has run on a GPU, these stay away (docs/performance.md). Clusters that share filters or pixels
+    have run on the CPU only, and their predicted time rests on no measurement: they are not offered
+    before both were checked on a GPU.
+    """
+    if tile.sharers > 1:
+        return False
+    return tile.splits == 1 or tile.channels <= 64 or (tile.pixels == 128 and tile.splits == 2)
 
 
 def estimate_us(problem: Problem, tile: Tile) -> float:
@@ -211,20 +154,22 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     their latency, and its tiles are finished after that, partly hidden where warpgroups alternate.
     Constants were fitted to some 1,700 timings of ResNet-18's layers at batch 1, 8, 32 and 256 on an
     H100: rms error 13%, and the fastest of the first 8 choices is 0.3% slower than the fastest of all.
+    That shared copies take a sharer's part of the time, and what waiting for each other costs, is assumed.
     """
     shape, target = ConvShape.of(problem), problem.target
     multiprocessors = target["multiprocessors"]
-    pixels = problem.size(shape.pixels)
-    blocks = ceil(pixels / tile.pixels) * ceil(shape.out_channels / tile.channels) * tile.splits
+    blocks = tile.tiles(problem.size(shape.pixels), shape.out_channels) * tile.splits
     resident = min(tile.resident, ceil(blocks / multiprocessors))
     waves = ceil(blocks / (multiprocessors * resident))
     area = tile.pixels * tile.channels / 8192 * resident
 
     products = 2.0 * tile.pixels * tile.channels * BLOCK / (target["fp16_tflops"] * 0.9e6 / multiprocessors)
     sharing = 0.53 + 0.47 * min(1.0, blocks / multiprocessors)  # of the second-level cache
-    copies = (1.8e-3 * tile.pixels + 0.95e-3 * tile.channels) * sharing
+    copies = 1.8e-3 * tile.pixels / tile.pixel_sharers + 0.95e-3 * tile.channels / tile.filter_sharers
+    copies *= sharing
     step = max(resident * products, resident * copies, 0.093, 0.73 / tile.stages)
     step += 0.041 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
+    step += 0.01 * (tile.sharers - 1)
     work = ceil(steps(problem) / tile.splits) * step
     finish = 0.016 + 0.91 * area
     if tile.splits > 1:

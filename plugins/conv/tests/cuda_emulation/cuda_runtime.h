@@ -134,6 +134,7 @@ inline unsigned asleep[most_threads / 32];  // rounds that a warp sleeps for
 inline Block blocks[most_blocks];
 inline int current, thread_count, block_count, cluster_arrived;  // threads of a block, blocks of the cluster
 inline int idle_rounds;  // since something happened
+inline unsigned clusters_run;
 inline void* scheduler;
 inline void (*entry)(void*);
 inline void* entry_argument;
@@ -182,6 +183,7 @@ inline void run_cluster() {
   const int count = thread_count * block_count;
   const unsigned first_block = blockIdx.x;
   cluster_arrived = 0;
+  ++clusters_run;
   int diligence[8];  // of each engine: in how many of 64 rounds it goes on
   for (int& rounds : diligence) rounds = 1 << std::rand() % 6;
   for (int rank = 0; rank < block_count; ++rank) blocks[rank].running = thread_count;

@@ -8,7 +8,8 @@
 //   consumer warps    one or two warpgroups multiply from the ring into registers and finish tiles
 //
 // Blocks walk over the tiles, so that the ring fills for the next tile while one is finished. Where
-// tiles are few, a cluster of blocks splits the sum of one tile (wgmma_split.cuh).
+// tiles are few, blocks of a cluster split the sum of one tile (wgmma_split.cuh). Blocks of a cluster
+// may also share filters and pixels (wgmma_share.cuh).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -24,81 +25,12 @@
 #include "fx2ait/cuda/tma.cuh"
 #include "fx2ait/cuda/wgmma.cuh"
 #include "fx2ait_conv/wgmma_epilogue.cuh"
+#include "fx2ait_conv/wgmma_loader.cuh"
 #include "fx2ait_conv/wgmma_operands.cuh"
 #include "fx2ait_conv/wgmma_ring.cuh"
 #include "fx2ait_conv/wgmma_split.cuh"
 
 namespace fx2ait_conv {
-
-/// Where the pixels and the filters of each term are.
-template <int Terms>
-struct SourceMaps {
-  CUtensorMap images[Terms], filters[Terms];
-};
-
-/// Walks over the steps of one tile and issues their copies; run by one thread.
-template <class Tile, int Terms>
-struct StepLoader {
-  const SourceMaps<Terms>& maps;
-  const ConvGeometry<Terms>& g;
-  int out_channel, image, out_row, out_column;  // where the tile begins
-  int step, term, row, column;                  // the next step, and where its term's first window begins
-  int channel_block, tap_row, tap_column;
-
-  __device__ void begin(const Work<Tile>& work) {
-    out_channel = work.channel;
-    step = work.step;
-    image = work.pixel / g.out_plane;
-    const int place = work.pixel - image * g.out_plane;
-    out_row = place / g.out_width;
-    out_column = place - out_row * g.out_width;
-    enter(term_of(step));
-  }
-
-  /// The filters of a step; they are constants.
-  __device__ void load_filters(uint32_t stage, uint32_t barrier, int which) const {
-    const int source = term_of(which);
-    fx2ait::mbarrier_arrive_expecting(barrier, Tile::kStageBytes);
-    fx2ait::tma_load_3d(
-        stage + Tile::kPixelBytes, maps.filters[source], barrier, 0, out_channel,
-        which - g.terms[source].first_step);
-  }
-
-  /// The pixels of the next step.
-  __device__ void load_pixels(uint32_t stage, uint32_t barrier) {
-    const ConvTerm& t = g.terms[term];
-    fx2ait::tma_load_im2col(
-        stage, maps.images[term], barrier, channel_block * fx2ait::kTensorMapRow, column, row, image,
-        tap_column * t.dilation_width, tap_row * t.dilation_height);
-    ++step;
-    if (++channel_block == t.channel_blocks) {
-      channel_block = 0;
-      if (++tap_column == t.kernel_width) {
-        tap_column = 0;
-        ++tap_row;
-      }
-    }
-    if (Terms > 1 && term + 1 < Terms && step == g.terms[term + 1].first_step) enter(term + 1);
-  }
-
- private:
-  __device__ int term_of(int which) const {
-    int found = 0;
-    for (int i = 1; i < Terms; ++i) found += which >= g.terms[i].first_step;
-    return found;
-  }
-
-  __device__ void enter(int which) {
-    const ConvTerm& t = g.terms[which];
-    term = which;
-    row = out_row * t.stride_height - t.padding_top;
-    column = out_column * t.stride_width - t.padding_left;
-    const int tap = (step - t.first_step) / t.channel_blocks;
-    channel_block = step - t.first_step - tap * t.channel_blocks;
-    tap_row = tap / t.kernel_width;
-    tap_column = tap - tap_row * t.kernel_width;
-  }
-};
 
 /// Fills the ring for all tiles of the block.
 ///
@@ -108,7 +40,7 @@ __device__ void produce(
     const SourceMaps<Terms>& sources, const OperandMaps<Operands>& operands, const ConvGeometry<Terms>& g,
     const Ring<Tile>& ring) {
   using OperandCopies = OperandSteps<Tile, Operands>;
-  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
+  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.template tiles<Tile>();
   int tile = static_cast<int>(blockIdx.x) / Tile::kSplits;
   Work<Tile> work(tile, g);
   StepLoader<Tile, Terms> loader{sources, g};
@@ -145,6 +77,13 @@ __device__ void produce(
     work = Work<Tile>(tile, g);
     loader.begin(work);
     step = 0;
+  }
+  if constexpr (Tile::kShares) {
+    // The block stays until all sharers have got its copies and arrived at its barriers.
+    for (int i = 0; i < Tile::kStages; ++i) {
+      ring.wait_empty(position);
+      position.advance();
+    }
   }
 }
 
@@ -197,11 +136,12 @@ __device__ __forceinline__ void consume(
   const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int team = Tile::kAlternate ? group : 0;
   const int first_row = Tile::kAlternate ? 0 : group * Tile::kGroupPixels;
-  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.tiles(Tile::kPixels, Tile::kChannels);
+  const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.template tiles<Tile>();
   const ResultRange<Result> range{result, g.pixels, g.out_channels};
 
   fx2ait::wait_for_predecessor();  // before operands are read or results written
-  if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // until the other blocks have made their barriers
+  // Until the other blocks have made their barriers.
+  if constexpr (Tile::Cluster::kBlocks > 1) fx2ait::cluster_wait();
   float sums[Tile::kGroupPixels / 64][Tile::kChannels / 2];
   int turns = 0;
   for (int tile = static_cast<int>(blockIdx.x) / Tile::kSplits + team * blocks; tile < tiles;
@@ -267,15 +207,17 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
     if constexpr (Tile::kSplits > 1) sums.expect();
   }
   __syncthreads();
-  if constexpr (Tile::kSplits > 1) fx2ait::cluster_arrive();
+  if constexpr (Tile::Cluster::kBlocks > 1) fx2ait::cluster_arrive();
 
   if (producer) {
     if constexpr (Tile::kHandsOver) fx2ait::release_registers<Tile::kProducerRegisters>();
+    if constexpr (Tile::kShares) fx2ait::cluster_wait();  // copies go to the other blocks' barriers
     if (threadIdx.x / 32 == Tile::kConsumers / 32 && fx2ait::elect_thread()) {
       produce<Tile>(sources, operands, geometry, ring);
     }
     __syncwarp();
-    if constexpr (Tile::kSplits > 1) fx2ait::cluster_wait();  // the one inside consume
+    // The one inside consume.
+    if constexpr (Tile::Cluster::kBlocks > 1 && !Tile::kShares) fx2ait::cluster_wait();
   } else {
     if constexpr (Tile::kHandsOver) fx2ait::claim_registers<Tile::kConsumerRegisters>();
     consume<Tile, Fetched, Element>(geometry, ring, sums, result, epilogue);
@@ -310,21 +252,22 @@ void launch_conv2d_wgmma(
         w.stride_height, w.stride_width, w.padding_top, w.padding_left, w.kernel_width, w.dilation_height,
         w.dilation_width, channel_blocks, geometry.steps};
     geometry.steps += steps;
-    source_maps.images[i] = fx2ait::encode_im2col_map(sources[i].input, w, Tile::kPixels);
+    source_maps.images[i] = fx2ait::encode_im2col_map(sources[i].input, w, Tile::kPixelPart);
     source_maps.filters[i] =
-        fx2ait::encode_blocks_map(sources[i].filters, steps, out_channels, Tile::kChannels);
+        fx2ait::encode_blocks_map(sources[i].filters, steps, out_channels, Tile::kFilterPart);
   }
   const auto operand_maps = Fetched::maps(epilogue, geometry.pixels, out_channels, Tile::kPixels);
 
   constexpr auto kernel = conv2d_wgmma<Tile, Fetched, Element, Terms, Result, Epilogue>;
   FX2AIT_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes));
-  const int tiles = geometry.tiles(Tile::kPixels, Tile::kChannels);
+  constexpr int kSharers = Tile::Cluster::kSharers;
+  const int tiles = geometry.template tiles<Tile>();
   // Blocks that share tiles take one tile each; the others walk over tiles.
-  const int blocks =
-      Tile::kSplits > 1 ? tiles * Tile::kSplits : std::min(tiles, multiprocessors * Tile::kResident);
+  const int walking = std::max(kSharers, multiprocessors * Tile::kResident / kSharers * kSharers);
+  const int blocks = Tile::kSplits > 1 ? tiles * Tile::kSplits : std::min(tiles, walking);
   fx2ait::launch_dependent(
-      kernel, dim3(static_cast<unsigned>(blocks)), Tile::kThreads, Tile::kSharedBytes, Tile::kSplits, stream,
+      kernel, dim3(static_cast<unsigned>(blocks)), Tile::kThreads, Tile::kSharedBytes, Tile::Cluster::kBlocks, stream,
       source_maps, operand_maps, geometry, result, epilogue);
 }
 

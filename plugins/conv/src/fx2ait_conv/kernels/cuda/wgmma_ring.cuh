@@ -6,6 +6,7 @@
 
 #include "fx2ait/cuda/mbarrier.cuh"
 #include "fx2ait/cuda/tensor_map.h"
+#include "fx2ait_conv/wgmma_share.cuh"
 #include "fx2ait_conv/wgmma_split.cuh"
 
 namespace fx2ait_conv {
@@ -19,7 +20,10 @@ namespace fx2ait_conv {
 /// @tparam Stages            depth of the ring
 /// @tparam Splits            blocks (a cluster) that share the sum of a tile
 /// @tparam Resident          blocks that a multiprocessor holds at a time
-template <int Pixels, int Channels, int Groups, bool Alternate, int Stages, int Splits, int Resident>
+/// @tparam FilterSharers, PixelSharers  blocks that share filters, and pixels (wgmma_share.cuh)
+template <
+    int Pixels, int Channels, int Groups, bool Alternate, int Stages, int Splits, int Resident, int FilterSharers = 1,
+    int PixelSharers = 1>
 struct WgmmaTile {
   static constexpr int kPixels = Pixels, kChannels = Channels, kStages = Stages, kSplits = Splits;
   static constexpr int kGroups = Groups, kResident = Resident;
@@ -44,12 +48,17 @@ struct WgmmaTile {
   static constexpr int kStageBytes = kPixelBytes + kFilterBytes;
   static constexpr int kRingBytes = Stages * kStageBytes;
 
+  using Cluster = ClusterShape<FilterSharers, PixelSharers, Splits>;
+  static constexpr bool kShares = Cluster::kSharers > 1;
+  static constexpr int kFilterPart = Channels / FilterSharers, kPixelPart = Pixels / PixelSharers;
+
   using Sums = SplitSums<Pixels, Channels, Splits>;
   static constexpr int kSharedBytes = kRingBytes + Sums::kBytes + 1024;  // the ring begins on 1024 bytes
 
   static_assert(kGroupPixels % 64 == 0 && Pixels <= 256 && Channels % kSpan == 0 && Channels <= 256);
   static_assert(!kHandsOver || Resident == 1, "registers are handed over within a single block");
   static_assert(Splits == 1 || !Alternate, "blocks that share a tile do not alternate");
+  static_assert(kFilterPart % 8 == 0 && kPixelPart % 8 == 0, "the swizzle's pattern has 8 rows");
 };
 
 /// The windows of one convolution, whose result may be one of several that are added.
@@ -71,9 +80,16 @@ struct ConvGeometry {
   int steps;             // over all terms: channel_blocks * filter taps
   ConvTerm terms[Terms];
 
-  __host__ __device__ int channel_tiles(int size) const { return (out_channels + size - 1) / size; }
-  __host__ __device__ int tiles(int size_pixels, int size_channels) const {
-    return (pixels + size_pixels - 1) / size_pixels * channel_tiles(size_channels);
+  /// Tiles of a cluster come together, even if some lie outside the result.
+  template <class Tile>
+  __host__ __device__ int clusters_of_channels() const {
+    constexpr int kChannels = Tile::kChannels * Tile::Cluster::kPixelSharers;
+    return (out_channels + kChannels - 1) / kChannels;
+  }
+  template <class Tile>
+  __host__ __device__ int tiles() const {
+    constexpr int kPixels = Tile::kPixels * Tile::Cluster::kFilterSharers;
+    return (pixels + kPixels - 1) / kPixels * clusters_of_channels<Tile>() * Tile::Cluster::kSharers;
   }
 };
 
@@ -85,10 +101,11 @@ struct Work {
 
   template <int Terms>
   __device__ Work(int tile, const ConvGeometry<Terms>& g) {
+    using Cluster = typename Tile::Cluster;
     const int part = static_cast<int>(blockIdx.x) % Tile::kSplits;
-    const int channel_tiles = g.channel_tiles(Tile::kChannels);
-    pixel = tile / channel_tiles * Tile::kPixels;
-    channel = tile % channel_tiles * Tile::kChannels;
+    const int channel_clusters = g.template clusters_of_channels<Tile>(), cluster = tile / Cluster::kSharers;
+    pixel = (cluster / channel_clusters * Cluster::kFilterSharers + Cluster::pixel_place(tile)) * Tile::kPixels;
+    channel = (cluster % channel_clusters * Cluster::kPixelSharers + Cluster::channel_place(tile)) * Tile::kChannels;
     step = g.steps * part / Tile::kSplits;
     steps = g.steps * (part + 1) / Tile::kSplits - step;
   }
@@ -117,7 +134,7 @@ struct Barriers {
   __device__ void init() {
     for (int i = 0; i < Tile::kStages; ++i) {
       fx2ait::mbarrier_init(fx2ait::shared_address(&full[i]), 1);
-      fx2ait::mbarrier_init(fx2ait::shared_address(&empty[i]), Tile::kTeamWarps);
+      fx2ait::mbarrier_init(fx2ait::shared_address(&empty[i]), Tile::kTeamWarps * Tile::Cluster::kSharers);
     }
     for (int i = 0; i < Tile::kTeams; ++i) {
       fx2ait::mbarrier_init(fx2ait::shared_address(&turn[i]), Tile::kTeamWarps);
@@ -143,13 +160,19 @@ struct Ring {
   }
 
   __device__ void wait_full(Position position) const { fx2ait::mbarrier_wait(full(position), position.parity); }
-  /// Waits until the stage's previous content was consumed; at first it is free.
+  /// Waits until the stage's previous content was consumed by all blocks to which its next one may go;
+  /// at first it is free.
   __device__ void wait_empty(Position position) const {
     fx2ait::mbarrier_wait(fx2ait::shared_address(&barriers.empty[position.stage]), position.parity ^ 1);
   }
   /// This warp needs the stage's content no more.
   __device__ void release(int stage) const {
-    if (threadIdx.x % 32 == 0) fx2ait::mbarrier_arrive(fx2ait::shared_address(&barriers.empty[stage]));
+    const uint32_t empty = fx2ait::shared_address(&barriers.empty[stage]), lane = threadIdx.x % 32;
+    if constexpr (Tile::kShares) {
+      if (lane < Tile::Cluster::kSharers) Tile::Cluster::arrive(empty, lane);
+    } else {
+      if (lane == 0) fx2ait::mbarrier_arrive(empty);
+    }
   }
 };
 

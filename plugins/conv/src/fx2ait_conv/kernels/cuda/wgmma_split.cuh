@@ -1,5 +1,5 @@
-// Sums of one tile that the blocks of a cluster share: each block sends parts of its sums to the blocks
-// that finish them, and finishes its own share of the tile when the others' parts have come.
+// Sums of one tile that neighbouring blocks of a cluster share: each block sends parts of its sums to the
+// blocks that finish them, and finishes its own share of the tile when the others' parts have come.
 #pragma once
 
 #include <cstdint>
@@ -28,13 +28,14 @@ struct SplitSums {
   uint32_t buffer;   // in this block's shared memory
   uint32_t barrier;  // counts the bytes that come
 
-  static __device__ int first_unit(int rank) { return kUnits * rank / Splits; }
+  /// This block's place among those that share the tile.
+  static __device__ int place() { return static_cast<int>(fx2ait::cluster_rank()) % Splits; }
+  static __device__ int first_unit(int place) { return kUnits * place / Splits; }
   static __device__ int owner(int unit) { return ((unit + 1) * Splits - 1) / kUnits; }
 
   /// Lets the barrier wait for this block's share; run by one thread before `cluster_arrive`.
   __device__ void expect() const {
-    const int rank = static_cast<int>(fx2ait::cluster_rank());
-    const int units = first_unit(rank + 1) - first_unit(rank);
+    const int units = first_unit(place() + 1) - first_unit(place());
     fx2ait::mbarrier_arrive_expecting(barrier, Splits * units * kUnitBytes);
   }
 
@@ -42,7 +43,7 @@ struct SplitSums {
   template <int Rows, int Count>
   __device__ __forceinline__ void send(const float (&sums)[Rows][Count], int first_row) const {
     const int thread = static_cast<int>(threadIdx.x) % 128, lane = thread % 32;
-    const int rank = static_cast<int>(fx2ait::cluster_rank());
+    const int mine = place(), first_rank = static_cast<int>(fx2ait::cluster_rank()) - mine;
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
 #pragma unroll
@@ -51,10 +52,11 @@ struct SplitSums {
 #pragma unroll
         for (int span = 0; span < kSpans; ++span) {
           const int unit = group * kSpans + span, to = owner(unit);
-          const uint32_t place = buffer + static_cast<uint32_t>(
-              (rank * kShare + unit - first_unit(to)) * kUnitBytes + lane * 16);
-          const uint32_t theirs = fx2ait::cluster_address(place, static_cast<uint32_t>(to));
-          const uint32_t counter = fx2ait::cluster_address(barrier, static_cast<uint32_t>(to));
+          const auto rank = static_cast<uint32_t>(first_rank + to);
+          const uint32_t target = buffer + static_cast<uint32_t>(
+              (mine * kShare + unit - first_unit(to)) * kUnitBytes + lane * 16);
+          const uint32_t theirs = fx2ait::cluster_address(target, rank);
+          const uint32_t counter = fx2ait::cluster_address(barrier, rank);
           float v[8];
           gather_span(v, sums[r], span, half);
           fx2ait::cluster_store(theirs, v[0], v[1], v[2], v[3], counter);
@@ -70,10 +72,10 @@ struct SplitSums {
     for (int i = 0; i < 8; ++i) values[i] = 0.0f;
 #pragma unroll
     for (int part = 0; part < Splits; ++part) {
-      const uint32_t place = buffer + static_cast<uint32_t>((part * kShare + unit) * kUnitBytes + lane * 16);
+      const uint32_t source = buffer + static_cast<uint32_t>((part * kShare + unit) * kUnitBytes + lane * 16);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const float4 v = fx2ait::cluster_load_stored(place + half * kUnitBytes / 2);
+        const float4 v = fx2ait::cluster_load_stored(source + half * kUnitBytes / 2);
         values[4 * half] += v.x;
         values[4 * half + 1] += v.y;
         values[4 * half + 2] += v.z;
@@ -96,9 +98,8 @@ struct ShareFinish {
 
   template <class Operands>
   __device__ __forceinline__ ShareFinish(const Sums& shared_sums, const Operands& operands) : sums(shared_sums) {
-    const int rank = static_cast<int>(fx2ait::cluster_rank());
-    first = Sums::first_unit(rank);
-    units = Sums::first_unit(rank + 1) - first;
+    first = Sums::first_unit(Sums::place());
+    units = Sums::first_unit(Sums::place() + 1) - first;
     warp = static_cast<int>(threadIdx.x) / 32;
     lane = static_cast<int>(threadIdx.x) % 32;
     loaded = operands.load(row_of(warp), column_of(warp));

@@ -25,6 +25,15 @@ inline void cluster_store(uint32_t address, float a, float b, float c, float d, 
     at.settle();
   });
 }
+inline void cluster_arrive_at(uint32_t barrier) {
+  detail::hesitate();
+  emulation::happenings.push_back([=] {
+    if (emulation::blocks[(barrier >> 24) - 1].running == 0) emulation::fail("an arrival at a block that has gone");
+    detail::Barrier& at = detail::barrier_at(barrier);
+    --at.pending;
+    at.settle();
+  });
+}
 inline void cluster_wait_stored(uint32_t barrier, uint32_t parity) { mbarrier_wait(barrier, parity); }
 inline float4 cluster_load_stored(uint32_t address) {
   float4 values;

@@ -11,7 +11,7 @@ namespace detail {
 struct Barrier {
   int expected, pending;
   int64_t bytes;
-  unsigned phase;
+  unsigned phase, cluster;
 
   void settle() {
     emulation::idle_rounds = 0;
@@ -26,7 +26,7 @@ inline std::map<uint32_t, Barrier> barriers;
 
 inline Barrier& barrier_at(uint32_t address) {
   const auto found = barriers.find(cluster_address(address));
-  if (found == barriers.end()) emulation::fail("a barrier that was not initialized");
+  if (found == barriers.end() || found->second.cluster != emulation::clusters_run) emulation::fail("a barrier that was not initialized");
   return found->second;
 }
 inline void hesitate() {
@@ -34,7 +34,9 @@ inline void hesitate() {
 }
 }  // namespace detail
 
-inline void mbarrier_init(uint32_t barrier, int arrivals) { detail::barriers[cluster_address(barrier)] = {arrivals, arrivals, 0, 0}; }
+inline void mbarrier_init(uint32_t barrier, int arrivals) {
+  detail::barriers[cluster_address(barrier)] = {arrivals, arrivals, 0, 0, emulation::clusters_run};
+}
 inline void mbarrier_fence_init() {}
 inline void copy_engine_fence() { emulation::fibers[emulation::current].views.clear(); }
 inline void mbarrier_arrive(uint32_t barrier) {

@@ -26,6 +26,7 @@ struct TensorCopy {
   int from[5], offsets[2];
 
   void perform() const {
+    if (emulation::blocks[(destination >> 24) - 1].running == 0) emulation::fail("a copy to a block that has gone");
     if (map.pixels > 0) {
       copy_windows();
     } else {
@@ -36,12 +37,12 @@ struct TensorCopy {
     done.settle();
   }
 
-  /// Fails where a thread of this block may still read what will be overwritten: a barrier alone does not
+  /// Fails where a thread of the block that it goes to may still read what will be overwritten: a barrier alone does not
   /// hold the copy engine back from reads that are not waited for.
   void check_views() const {
-    const int64_t begin = destination & 0xffffff;
+    const int64_t begin = destination & 0xffffff, block = (destination >> 24) - 1;
     for (int i = 0; i < emulation::thread_count; ++i) {
-      for (const size_t view : emulation::fibers[emulation::rank() * emulation::thread_count + i].views) {
+      for (const size_t view : emulation::fibers[block * emulation::thread_count + i].views) {
         const int64_t place = static_cast<int64_t>(view);
         if (begin <= place && place < begin + bytes()) emulation::fail("a tensor copy over reads without a fence");
       }
@@ -99,14 +100,23 @@ struct TensorCopy {
   }
 };
 
+/// To the blocks of the cluster whose bits are set in `blocks`, where it arrives independently; without
+/// any to this block.
 inline void load_tensor(
-    uint32_t destination, const CUtensorMap& map, uint32_t barrier, std::vector<int> from, int column = 0, int row = 0) {
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, std::vector<int> from, int column = 0, int row = 0,
+    unsigned blocks = 0) {
   if (destination % 128 != 0) emulation::fail("a misaligned tensor copy");
-  TensorCopy copy{cluster_address(destination), cluster_address(barrier), map, {}, {column, row}};
   if (static_cast<int>(from.size()) != map.rank) emulation::fail("a tensor copy of another rank than its map");
-  std::copy(from.begin(), from.end(), copy.from);
-  copy.check_views();
-  emulation::happenings.push_back([copy] { copy.perform(); });
+  if (blocks >> emulation::block_count != 0) emulation::fail("a tensor copy to blocks that the cluster lacks");
+  if (blocks == 0) blocks = 1u << emulation::rank();
+  for (uint32_t rank = 0; blocks >> rank != 0; ++rank) {
+    if ((blocks >> rank & 1) == 0) continue;
+    TensorCopy copy{cluster_address(destination, rank), cluster_address(barrier, rank), map, {}, {column, row}};
+    std::copy(from.begin(), from.end(), copy.from);
+    barrier_at(copy.barrier);  // fails where there is none yet
+    copy.check_views();
+    emulation::happenings.push_back([copy] { copy.perform(); });
+  }
   hesitate();
 }
 }  // namespace detail
@@ -125,6 +135,16 @@ inline void tma_load_im2col(
     uint32_t destination, const CUtensorMap& map, uint32_t barrier, int channel, int column, int row, int image,
     int tap_column, int tap_row) {
   detail::load_tensor(destination, map, barrier, {channel, column, row, image}, tap_column, tap_row);
+}
+
+inline void tma_multicast_3d(
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y, int z, uint16_t blocks) {
+  detail::load_tensor(destination, map, barrier, {x, y, z}, 0, 0, blocks);
+}
+inline void tma_multicast_im2col(
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, int channel, int column, int row, int image,
+    int tap_column, int tap_row, uint16_t blocks) {
+  detail::load_tensor(destination, map, barrier, {channel, column, row, image}, tap_column, tap_row, blocks);
 }
 
 }  // namespace fx2ait

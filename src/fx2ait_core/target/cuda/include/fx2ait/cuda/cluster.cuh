@@ -42,6 +42,14 @@ __device__ __forceinline__ void cluster_store(uint32_t address, float a, float b
       : "memory");
 }
 
+/// Arrives once at a barrier of any block of the cluster; `barrier` comes from `cluster_address`.
+///
+/// Says that this thread has done with what it read, products and loads before `copy_engine_fence`. It does
+/// not show the other block what this thread wrote: that would take a fence of the whole device each time.
+__device__ __forceinline__ void cluster_arrive_at(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 /// Waits until the phase of that parity of this block's `barrier` is complete, and with it what other
 /// blocks stored (`cluster_store`).
 __device__ __forceinline__ void cluster_wait_stored(uint32_t barrier, uint32_t parity) {

@@ -76,4 +76,30 @@ __device__ __forceinline__ void tma_load_im2col(
       : "memory");
 }
 
+// Multicast: one copy to the same place in several blocks of a cluster, bit i of `blocks` standing for the
+// block of rank i. Each of them counts all bytes on its own barrier, at the place that `barrier` has in
+// this block; barriers and places must be ready in all of them.
+
+/// `tma_load_3d` for several blocks of the cluster.
+__device__ __forceinline__ void tma_multicast_3d(
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, int x, int y, int z, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
+      " [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(destination),
+      "l"(&map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks)
+      : "memory");
+}
+
+/// `tma_load_im2col` for several blocks of the cluster.
+__device__ __forceinline__ void tma_multicast_im2col(
+    uint32_t destination, const CUtensorMap& map, uint32_t barrier, int channel, int column, int row, int image,
+    int tap_column, int tap_row, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes.multicast::cluster"
+      " [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8}, %9;" ::"r"(destination),
+      "l"(&map), "r"(barrier), "r"(channel), "r"(column), "r"(row), "r"(image),
+      "h"(static_cast<uint16_t>(tap_column)), "h"(static_cast<uint16_t>(tap_row)), "h"(blocks)
+      : "memory");
+}
+
 }  // namespace fx2ait
