@@ -14,7 +14,7 @@ from .accuracy import Reference, compare, converted, tensors
 from .contention import ACCEPTED, ContentionMeter
 from .environment import Environment, environment
 from .rivals import Contender, forget_compiled, usual_rivals
-from .samples import batch_of, described, dynamic_ranges, first_samples, random_inputs
+from .samples import batch_of, described, dynamic_ranges, random_inputs, some_samples
 from .timing import TimedPath, Timing, interleaved
 from .verify import SHORT_NAMES, Compiled, engine_precision
 
@@ -164,7 +164,7 @@ def _rows(
     inputs = described(engine.manifest)
     is_dynamic = isinstance(batch_of(inputs), str)
     checked = min(batch, CHECKED_SAMPLES[device.type]) if is_dynamic else batch
-    expected = reference(first_samples(inputs, given, checked))
+    expected = reference(some_samples(inputs, given, slice(checked)))
     errors: dict[tuple[str, str], float] = {}
     for key, path in paths.items():
         with torch.no_grad(), path.context():

@@ -46,12 +46,12 @@ def batch_size(inputs: Sequence[InputDescription], given: Sequence[torch.Tensor]
     return next(t.shape[0] for item, t in zip(inputs, given, strict=True) if item.shape[:1] == (batch,))
 
 
-def first_samples(
-    inputs: Sequence[InputDescription], given: Sequence[torch.Tensor], count: int
+def some_samples(
+    inputs: Sequence[InputDescription], given: Sequence[torch.Tensor], which: slice | torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """The first ``count`` samples of ``given``; inputs without a dynamic batch are whole."""
+    """The samples of ``given`` at these places, in their order; inputs without a dynamic batch are whole."""
     return tuple(
-        tensor[:count] if isinstance(next(iter(item.shape), 0), str) else tensor
+        tensor[which] if isinstance(next(iter(item.shape), 0), str) else tensor
         for item, tensor in zip(inputs, given, strict=True)
     )
 

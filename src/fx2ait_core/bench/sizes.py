@@ -1,4 +1,4 @@
-"""The batch sizes at which an engine has kernels of its own, and samples to fill them with."""
+"""The batch sizes at which an engine has kernels of its own, and whether known samples may fill them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .accuracy import relative_l2
-from .samples import batch_of, batch_size, described, first_samples
+from .samples import batch_of, batch_size, described, some_samples
 
 _ALIKE = 1e-5
 """Relative L2 distance of a sample's answers, alone and among others, in float32 or float64."""
@@ -39,17 +39,5 @@ def samples_are_independent(
         return False
     if batch_size(inputs, given) < 2:
         return False
-    alone = reference(first_samples(inputs, given, 1))
+    alone = reference(some_samples(inputs, given, slice(1)))
     return all(relative_l2(one, many[:1]) < _ALIKE for one, many in zip(alone, expected, strict=True))
-
-
-def drawn_again(
-    manifest: Mapping[str, Any], given: Sequence[torch.Tensor], order: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """Inputs that hold the samples of ``given`` that ``order`` names; those without a batch as they are."""
-    inputs = described(manifest)
-    batch = batch_of(inputs)
-    return tuple(
-        tensor[order.to(tensor.device)] if item.shape[:1] == (batch,) else tensor
-        for item, tensor in zip(inputs, given, strict=True)
-    )

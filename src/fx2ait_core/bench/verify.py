@@ -11,8 +11,8 @@ import torch
 
 from ..errors import VerificationError
 from .accuracy import Errors, Reference, at_precision, compare, converted, tensors, worst
-from .samples import batch_of, batch_size, described, dynamic_ranges, random_inputs
-from .sizes import drawn_again, samples_are_independent, unseen_sizes
+from .samples import batch_of, batch_size, described, dynamic_ranges, random_inputs, some_samples
+from .sizes import samples_are_independent, unseen_sizes
 
 _MOST_SECONDS = 2.0
 """What a run at a further batch size may take."""
@@ -152,8 +152,9 @@ def verify(
         generator = torch.Generator().manual_seed(seed or 0)
         for size in (size for size in sizes if size * each < _MOST_SECONDS):
             order = torch.randint(pool.count, (size,), generator=generator)
-            again = tuple(tensor[order.to(tensor.device)] for tensor in pool.expected)
-            ours.append((compare(answers(drawn_again(manifest, pool.given, order)), again), size))
+            again = tuple(tensor[order] for tensor in pool.expected)
+            drawn = some_samples(described(manifest), pool.given, order)
+            ours.append((compare(answers(drawn), again), size))
     limits = limits or Limits()
     errors = worst(ours)
     return VerificationReport(
