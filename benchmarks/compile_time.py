@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import os
 import re
 import subprocess
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from checkout import use_checkout
+from record import Record
 from wishes import RESULTS
 
 if TYPE_CHECKING:  # the checkout must be on the path before fx2ait_core is imported
@@ -182,7 +182,8 @@ def main() -> None:
         )
         for number, library in enumerate(libraries_of(jobs))
     }
-    record = {
+    record = Record(given.out / f"compile-time-{given.model}.json")
+    record.data = {
         "model": given.model,
         "arch": given.arch,
         "batches": batches,
@@ -195,8 +196,7 @@ def main() -> None:
         "engine": summed(compiled({"": tree}, recipe)),
         "tuning": summed(compiled(candidates, recipe)),
     }
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / f"compile-time-{given.model}.json").write_text(json.dumps(record, indent=2) + "\n")
+    record.write()
 
 
 if __name__ == "__main__":
