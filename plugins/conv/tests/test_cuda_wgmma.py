@@ -160,7 +160,7 @@ def test_small_batches_split_and_large_ones_do_not() -> None:
 def test_sharing_tiles_fit_clusters(batch: int, channels: int, out_channels: int, size: int) -> None:
     problem = make_problem(channels, size, out_channels, 1, batch)
     pixels = size * size * batch
-    for tile in configurations(problem, unmeasured=True):
+    for tile in configurations(problem):
         tiles = tile.tiles(pixels, out_channels)
         assert tile.cluster <= 8
         assert tiles % tile.sharers == 0
@@ -168,14 +168,13 @@ def test_sharing_tiles_fit_clusters(batch: int, channels: int, out_channels: int
         assert tile.channels // tile.filter_sharers % 8 == tile.pixels // tile.pixel_sharers % 8 == 0
 
 
-def test_sharing_tiles_are_predicted_faster_but_not_offered_unmeasured() -> None:
-    problem = make_problem(512, 7, 512, batch=8)
-    sharing = [tile for tile in configurations(problem, unmeasured=True) if tile.sharers > 1]
+def test_sharing_tiles_are_offered_beside_others() -> None:
+    problem = make_problem(512, 7, 512, batch=16)
+    sharing = [tile for tile in configurations(problem) if tile.sharers > 1]
     assert {(tile.filter_sharers, tile.pixel_sharers) for tile in sharing} == set(cuda_wgmma.SHARING)
-    assert {tile.splits for tile in sharing} == {1, 2, 3, 4}
-    assert all(tile.sharers == 1 for tile in configurations(problem))
-    offered = CONV2D_WGMMA.candidates(problem)[0].estimate_us
-    assert min(cuda_wgmma.estimate_us(problem, tile) for tile in sharing) < offered
+    offered = [candidate.config for candidate in CONV2D_WGMMA.candidates(problem)]
+    assert any(tile.sharers > 1 for tile in offered)
+    assert any(tile.sharers == 1 for tile in offered)
 
 
 def with_operands(problem: Problem, *dtypes: DType) -> Problem:

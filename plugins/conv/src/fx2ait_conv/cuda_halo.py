@@ -156,24 +156,15 @@ def supports(problem: Problem) -> Decline | None:
 
 
 def configurations(problem: Problem) -> Iterator[HaloTile]:
-    """All tiles that the device can run and that have been seen to be right in whole engines."""
+    """All tiles that the device can run."""
     shape = ConvShape.of(problem)
     for tile in TILES:
         if tile.slices > ceil(shape.out_channels / SLICE):
             continue
         places = (0, tile.teams) if staged_operand(problem) is not None else (0,)
         for staged in places:
-            fitted = replace(tile, staged=staged).fitted(problem)
-            if fitted is not None and _is_trusted(fitted, Cut.of(shape.channels).blocks):
+            if (fitted := replace(tile, staged=staged).fitted(problem)) is not None:
                 yield fitted
-
-
-def _is_trusted(tile: HaloTile, channel_blocks: int) -> bool:
-    """An engine that used other tiles, at batch 8 and 16, was wrong for want of a fence: until one with the
-    fence has run on a GPU, these stay away (docs/performance.md)."""
-    if tile.staged and tile.height < 12:
-        return False
-    return not (tile.alternate and channel_blocks > 1 and tile.height < 28)
 
 
 def estimate_us(problem: Problem, tile: HaloTile) -> float:

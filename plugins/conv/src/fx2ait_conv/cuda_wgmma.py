@@ -94,11 +94,11 @@ def fetchable_operands(problem: Problem) -> tuple[str, ...]:
     return tuple(names)
 
 
-def configurations(problem: Problem, *, unmeasured: bool = False) -> Iterator[Tile]:
+def configurations(problem: Problem) -> Iterator[Tile]:
     """All tiles that the device can run, with every split that leaves no block waiting for others.
 
     Where a block has one tile, it gets no more stages than steps: the less shared memory it takes, the
-    sooner the next kernel's blocks move in beside it. ``unmeasured``: also those that are not offered yet.
+    sooner the next kernel's blocks move in beside it.
     """
     shape, operands = ConvShape.of(problem), len(fetchable_operands(problem))
     size = problem.size(shape.pixels), shape.out_channels
@@ -109,7 +109,7 @@ def configurations(problem: Problem, *, unmeasured: bool = False) -> Iterator[Ti
             if splits > 1 and (tile.alternate or splits > steps(problem) or tiles * splits > blocks):
                 continue
             split = replace(tile, splits=splits)
-            if split.cluster > MOST_BLOCKS or not (unmeasured or _is_trusted(split)):
+            if split.cluster > MOST_BLOCKS:
                 continue
             most = ceil(steps(problem) / splits) if tiles <= blocks else MOST_STAGES
             fitted = split.fitted(problem, most)
@@ -134,48 +134,45 @@ def _sharing_tiles(pixels: int, channels: int) -> Iterator[Tile]:
                 yield sharing
 
 
-def _is_trusted(tile: Tile) -> bool:
-    """Whether a tile is offered, going by what has run on a GPU.
-
-    An engine that used other splits, at batch 8 and 16, was wrong for want of a fence: until one with the
-    fence has run on a GPU, these stay away (docs/performance.md). Clusters that share filters or pixels
-    have run on the CPU only, and their predicted time rests on no measurement: they are not offered
-    before both were checked on a GPU.
-    """
-    if tile.sharers > 1:
-        return False
-    return tile.splits == 1 or tile.channels <= 64 or (tile.pixels == 128 and tile.splits == 2)
-
-
 def estimate_us(problem: Problem, tile: Tile) -> float:
     """Predicted time at the sizes that the kernel is chosen for, in a chain of dependent launches.
 
     Blocks run in waves; a wave's steps are bound by the tensor cores, by copies into shared memory or by
     their latency, and its tiles are finished after that, partly hidden where warpgroups alternate.
-    Constants were fitted to some 1,700 timings of ResNet-18's layers at batch 1, 8, 32 and 256 on an
-    H100: rms error 13%, and the fastest of the first 8 choices is 0.3% slower than the fastest of all.
-    That shared copies take a sharer's part of the time, and what waiting for each other costs, is assumed.
+    Constants were fitted to some 3,500 timings of ResNet-18's layers at batch 1 to 256 on an H100: rms
+    error 11%, and the fastest of the first 8 choices is 0.2% slower than the fastest of all. Sharing spares
+    a block no time of its own copies, as all bytes still come to it; it spares the second-level cache.
     """
     shape, target = ConvShape.of(problem), problem.target
+    operands = sum(epilogue_access(o, problem.result) == "element" for o in problem.epilogue_operands)
     multiprocessors = target["multiprocessors"]
-    blocks = tile.tiles(problem.size(shape.pixels), shape.out_channels) * tile.splits
-    resident = min(tile.resident, ceil(blocks / multiprocessors))
-    waves = ceil(blocks / (multiprocessors * resident))
+    tiles = tile.tiles(problem.size(shape.pixels), shape.out_channels)
+    at_once = multiprocessors * _usable_part(tile.cluster)
+    resident = min(tile.resident, ceil(tiles * tile.splits / at_once))
+    waves = ceil(tiles * tile.splits / (at_once * resident))
     area = tile.pixels * tile.channels / 8192 * resident
 
-    products = 2.0 * tile.pixels * tile.channels * BLOCK / (target["fp16_tflops"] * 0.9e6 / multiprocessors)
-    sharing = 0.53 + 0.47 * min(1.0, blocks / multiprocessors)  # of the second-level cache
-    copies = 1.8e-3 * tile.pixels / tile.pixel_sharers + 0.95e-3 * tile.channels / tile.filter_sharers
-    copies *= sharing
-    step = max(resident * products, resident * copies, 0.093, 0.73 / tile.stages)
-    step += 0.041 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
-    step += 0.01 * (tile.sharers - 1)
+    products = 2.0 * tile.pixels * tile.channels * BLOCK / (target["fp16_tflops"] * 0.948e6 / multiprocessors)
+    contention = 0.69 + 0.31 * min(1.0, tiles * tile.splits / multiprocessors)  # for the second-level cache
+    copies = (1.07e-3 * tile.pixels + 1.03e-3 * tile.channels) * contention
+    step = max(resident * products, resident * copies, 0.119, 0.84 / tile.stages)
+    step += 0.017 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
+    step += 0.005 * (tile.sharers - 1)
     work = ceil(steps(problem) / tile.splits) * step
-    finish = 0.016 + 0.91 * area
+    finish = (0.84 + 0.39 * operands) * area
     if tile.splits > 1:
-        finish += 0.21 + 0.45 * area + 0.055 * tile.splits
-    finishes = 1 + (waves - 1) * (0.92 if tile.alternate else 1.0)
-    return 1.01 + max(waves * work + finishes * finish, _traffic_us(problem))
+        finish += 0.4 + 0.55 * area
+    finishes = 1 + (waves - 1) * (0.99 if tile.alternate else 1.0)
+    meeting = 0.41 if tile.sharers > 1 else 0.0  # of blocks that share
+    fetched = tiles * steps(problem) * BLOCK * 2.0
+    fetched *= 3.7e-8 * tile.pixels / tile.pixel_sharers + 1.6e-9 * tile.channels / tile.filter_sharers
+    return 1.03 + max(waves * work + finishes * finish + meeting + fetched, _traffic_us(problem))
+
+
+def _usable_part(cluster: int) -> float:
+    """The part of the multiprocessors that clusters of so many blocks can take: each lies within one of
+    the device's groups of 16 to 18 multiprocessors."""
+    return 1.0 if cluster <= 2 else 0.97 if cluster <= 5 else 0.955 if cluster == 6 else 0.85
 
 
 def _traffic_us(problem: Problem) -> float:
