@@ -15,13 +15,13 @@ __device__ __forceinline__ uint32_t cluster_rank() {
 }
 
 /// Tells the cluster's other blocks that this thread has come here. Each thread of all blocks calls it,
-/// and then `cluster_wait`, warps as a whole.
+/// and then `cluster_wait`, warps as a whole. It shows them barriers that `mbarrier_fence_init` was called
+/// for, and nothing else that was written: releasing all would wait for all of the device.
 __device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 
-/// Waits until all threads of all blocks of the cluster have arrived; what they wrote to shared memory
-/// before can be seen.
+/// Waits until all threads of all blocks of the cluster have arrived.
 __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
