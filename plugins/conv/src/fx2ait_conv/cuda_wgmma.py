@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 
@@ -40,7 +40,7 @@ HEADERS = tuple(
 MOST_CANDIDATES = 8
 SPLITS = (1, 2, 3, 4, 6, 8)
 """Parts of a sum, computed by the blocks of one cluster."""
-SHARING = ((2, 1), (4, 1), (1, 2), (1, 4), (2, 2))
+SHARING = ((2, 1), (1, 2), (2, 2))
 """Blocks of a cluster that share their filters, and their pixels."""
 MOST_BLOCKS = 8
 """The largest portable cluster."""
@@ -101,17 +101,17 @@ def configurations(problem: Problem) -> Iterator[Tile]:
     sooner the next kernel's blocks move in beside it.
     """
     shape, operands = ConvShape.of(problem), len(fetchable_operands(problem))
-    size = problem.size(shape.pixels), shape.out_channels
+    size, all_steps = (problem.size(shape.pixels), shape.out_channels), steps(problem)
     seen = set()
     for tile in (*TILES, *_sharing_tiles(*size)):
         tiles, blocks = tile.tiles(*size), problem.target["multiprocessors"] * tile.resident
         for splits in SPLITS:
-            if splits > 1 and (tile.alternate or splits > steps(problem) or tiles * splits > blocks):
+            if splits > 1 and (tile.alternate or splits > all_steps or tiles * splits > blocks):
                 continue
             split = replace(tile, splits=splits)
             if split.cluster > MOST_BLOCKS:
                 continue
-            most = ceil(steps(problem) / splits) if tiles <= blocks else MOST_STAGES
+            most = ceil(all_steps / splits) if tiles <= blocks else MOST_STAGES
             fitted = split.fitted(problem, most)
             if fitted is None or (same := replace(fitted, resident=0)) in seen:
                 continue
@@ -134,39 +134,73 @@ def _sharing_tiles(pixels: int, channels: int) -> Iterator[Tile]:
                 yield sharing
 
 
-def estimate_us(problem: Problem, tile: Tile) -> float:
-    """Predicted time at the sizes that the kernel is chosen for, in a chain of dependent launches.
+@dataclass(frozen=True)
+class Cost:
+    """What the time of a problem depends on, at the sizes that the kernel is chosen for.
 
-    Blocks run in waves; a wave's steps are bound by the tensor cores, by copies into shared memory or by
-    their latency, and its tiles are finished after that, partly hidden where warpgroups alternate.
-    Constants were fitted to some 3,500 timings of ResNet-18's layers at batch 1 to 256 on an H100: rms
-    error 11%, and the fastest of the first 8 choices is 0.2% slower than the fastest of all. Sharing spares
-    a block no time of its own copies, as all bytes still come to it; it spares the second-level cache.
+    :param operands: of the epilogue, laid out as the result.
+    :param traffic_us: time to move every tensor once.
     """
-    shape, target = ConvShape.of(problem), problem.target
-    operands = sum(epilogue_access(o, problem.result) == "element" for o in problem.epilogue_operands)
-    multiprocessors = target["multiprocessors"]
-    tiles = tile.tiles(problem.size(shape.pixels), shape.out_channels)
-    at_once = multiprocessors * _usable_part(tile.cluster)
-    resident = min(tile.resident, ceil(tiles * tile.splits / at_once))
-    waves = ceil(tiles * tile.splits / (at_once * resident))
-    area = tile.pixels * tile.channels / 8192 * resident
 
-    products = 2.0 * tile.pixels * tile.channels * BLOCK / (target["fp16_tflops"] * 0.948e6 / multiprocessors)
-    contention = 0.69 + 0.31 * min(1.0, tiles * tile.splits / multiprocessors)  # for the second-level cache
-    copies = (1.07e-3 * tile.pixels + 1.03e-3 * tile.channels) * contention
-    step = max(resident * products, resident * copies, 0.119, 0.84 / tile.stages)
-    step += 0.017 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
-    step += 0.005 * (tile.sharers - 1)
-    work = ceil(steps(problem) / tile.splits) * step
-    finish = (0.84 + 0.39 * operands) * area
-    if tile.splits > 1:
-        finish += 0.4 + 0.55 * area
-    finishes = 1 + (waves - 1) * (0.99 if tile.alternate else 1.0)
-    meeting = 0.41 if tile.sharers > 1 else 0.0  # of blocks that share
-    fetched = tiles * steps(problem) * BLOCK * 2.0
-    fetched *= 3.7e-8 * tile.pixels / tile.pixel_sharers + 1.6e-9 * tile.channels / tile.filter_sharers
-    return 1.03 + max(waves * work + finishes * finish + meeting + fetched, _traffic_us(problem))
+    pixels: int
+    out_channels: int
+    steps: int
+    operands: int
+    traffic_us: float
+    multiprocessors: int
+    fp16_tflops: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> Cost:
+        shape = ConvShape.of(problem)
+        return cls(
+            problem.size(shape.pixels),
+            shape.out_channels,
+            steps(problem),
+            sum(epilogue_access(o, problem.result) == "element" for o in problem.epilogue_operands),
+            _traffic_us(problem),
+            problem.target["multiprocessors"],
+            problem.target["fp16_tflops"],
+        )
+
+    def estimate_us(self, tile: Tile) -> float:
+        """Predicted time in a chain of dependent launches.
+
+        Blocks run in waves; a wave's steps are bound by the tensor cores, by copies into shared memory or
+        by their latency, and its tiles are finished after that, partly hidden where warpgroups alternate.
+        Constants were fitted to some 3,500 timings of ResNet-18's layers at batch 1 to 256 on an H100: rms
+        error 11%, and the fastest of the first 8 choices is 0.2% slower than the fastest of all. Sharing
+        spares a block no time of its own copies, as all bytes still come to it; it spares the
+        second-level cache.
+        """
+        tiles = tile.tiles(self.pixels, self.out_channels)
+        blocks = tiles * tile.splits
+        at_once = self.multiprocessors * _usable_part(tile.cluster)
+        resident = min(tile.resident, ceil(blocks / at_once))
+        waves = ceil(blocks / (at_once * resident))
+        area = tile.pixels * tile.channels / 8192 * resident
+
+        rate = self.fp16_tflops * 0.948e6 / self.multiprocessors
+        products = 2.0 * tile.pixels * tile.channels * BLOCK / rate
+        contention = 0.69 + 0.31 * min(1.0, blocks / self.multiprocessors)  # for the second-level cache
+        copies = (1.07e-3 * tile.pixels + 1.03e-3 * tile.channels) * contention
+        step = max(resident * products, resident * copies, 0.119, 0.84 / tile.stages)
+        step += 0.017 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
+        step += 0.005 * (tile.sharers - 1)
+        work = ceil(self.steps / tile.splits) * step
+        finish = (0.84 + 0.39 * self.operands) * area
+        if tile.splits > 1:
+            finish += 0.4 + 0.55 * area
+        finishes = 1 + (waves - 1) * (0.99 if tile.alternate else 1.0)
+        meeting = 0.41 if tile.sharers > 1 else 0.0  # of blocks that share
+        fetched = tiles * self.steps * BLOCK * 2.0
+        fetched *= 3.7e-8 * tile.pixels / tile.pixel_sharers + 1.6e-9 * tile.channels / tile.filter_sharers
+        return 1.03 + max(waves * work + finishes * finish + meeting + fetched, self.traffic_us)
+
+
+def estimate_us(problem: Problem, tile: Tile) -> float:
+    """Predicted time of one configuration."""
+    return Cost.of(problem).estimate_us(tile)
 
 
 def _usable_part(cluster: int) -> float:
@@ -188,7 +222,8 @@ def _traffic_us(problem: Problem) -> float:
 
 def candidates(problem: Problem) -> Sequence[Candidate]:
     """The most promising configurations, best first."""
-    found = [Candidate(tile, estimate_us(problem, tile)) for tile in configurations(problem)]
+    cost = Cost.of(problem)
+    found = [Candidate(tile, cost.estimate_us(tile)) for tile in configurations(problem)]
     return sorted(found, key=lambda candidate: candidate.estimate_us)[:MOST_CANDIDATES]
 
 
