@@ -233,12 +233,15 @@ def plan_graph(
     """Choose kernels, by measurement or by estimate, and place everything in memory."""
     progress.stage("tune" if measured else "plan")
     device = tuning_device(machine.backend, machine.target, settings)
-    report = _unit_reporter(progress)
+    report = _candidate_reporter(progress)
     measure = measurer(machine.backend, machine.target, settings, report) if measured else None
     with TuningCache.open(settings.cache_dir) as cache:
 
         def select(requests: Sequence[tuple[Problem, Sequence[Offer]]]) -> Sequence[Choice]:
-            return select_all(requests, measure, cache, device, TUNING)
+            chosen = select_all(requests, measure, cache, device, TUNING)
+            if measured:
+                progress.stage("plan")
+            return chosen
 
         return plan(
             graph,
@@ -253,6 +256,20 @@ def plan_graph(
 
 def _unit_reporter(progress: ProgressListener) -> Callable[[BuildProgress], None]:
     return lambda state: progress.units(state.done, state.total, state.unit)
+
+
+def _candidate_reporter(progress: ProgressListener) -> Callable[[BuildProgress], None]:
+    """Tells of candidates that are compiled and of those that are measured as stages of their own."""
+    present = ""
+
+    def report(state: BuildProgress) -> None:
+        nonlocal present
+        if state.stage != present:
+            present = state.stage
+            progress.stage(f"{present} candidates")
+        progress.units(state.done, state.total, state.unit)
+
+    return report
 
 
 def load(path: Path | str, *, settings: Settings | None = None) -> Engine:

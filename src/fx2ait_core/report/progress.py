@@ -37,7 +37,8 @@ class SilentProgress:
 
 class TerminalProgress:
     """A context manager that shows stages: on a terminal the present one as a moving line, elsewhere
-    (a log file, CI) one line per stage. Every stage that ends leaves a line with its time.
+    (a log file, CI) one line per stage. Every stage that ends leaves a line with its time, which
+    ``seconds`` keeps by the stage's name.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -53,6 +54,7 @@ class TerminalProgress:
             transient=True,
             disable=not self.console.is_terminal,
         )
+        self.seconds: dict[str, float] = {}
         self._name = ""
         self._started = 0.0
         self._count = 0
@@ -85,6 +87,7 @@ class TerminalProgress:
         mark = "[red]✗[/]" if failed else "[green]✓[/]"
         count = f" ({self._count})" if self._count else ""
         seconds = time.monotonic() - self._started
+        self.seconds[self._name] = self.seconds.get(self._name, 0.0) + seconds
         self.console.print(f"{mark} {escape(self._name)}{count} [dim]{seconds:.1f} s[/]")
         self._name = ""
         self._live.update(self._task, visible=False)
