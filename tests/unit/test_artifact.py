@@ -20,7 +20,7 @@ from fx2ait_core.target.target import Target
 
 HEADER = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}  '
 WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + b"\1\2\3\4\5\6\7\x08"
-LIBRARY = b'\x7fELF not really {"quoted": 1} \0\0' + WEIGHTS + b"\0 and on {\"more"
+LIBRARY = b'\x7fELF not really {"quoted": 1} \0\0' + WEIGHTS + b'\0 and on {"more'
 
 
 def engine(tmp_path, sources=None):

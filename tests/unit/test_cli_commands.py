@@ -271,9 +271,7 @@ def test_an_engine_of_another_model_is_refused(
     for name in ("verify", "benchmark"):
         result = call(name, recipe, *words)
         assert result.exit_code == 2
-        assert (
-            "engine of tiny, which takes row: [batch, 7]; the recipe tiny describes" in result.stderr
-        )
+        assert "engine of tiny, which takes row: [batch, 7]; the recipe tiny describes" in result.stderr
 
 
 def test_an_architecture_wins_over_the_recipes_target(compiler: Pretence, recipe: Path) -> None:

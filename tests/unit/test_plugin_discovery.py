@@ -99,9 +99,7 @@ def test_nothing_installed_tells_how_to_install(site: Site) -> None:
     assert "pip install -r requirements.txt" in plugins.install_hint == INSTALL_HINT
 
 
-def test_what_plugins_print_stays_off_standard_output(
-    site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_plugins_print_stays_off_standard_output(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     chatty = good().replace("return [Op]", "print('from a hook'); return [Op]") + "\nprint('on import')\n"
     site.install("chatty", chatty)
     assert row(site.load(), "chatty").status == "ok"

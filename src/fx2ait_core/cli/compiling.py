@@ -80,10 +80,7 @@ def batch_symbol(recipe: Recipe) -> str:
     """
     symbols = sorted(recipe.dynamic)
     places = {
-        (axis, dim)
-        for item in recipe.inputs
-        for axis, dim in enumerate(item.shape)
-        if isinstance(dim, str)
+        (axis, dim) for item in recipe.inputs for axis, dim in enumerate(item.shape) if isinstance(dim, str)
     }
     if len(symbols) != 1 or any(axis != 0 for axis, _ in places):
         raise RecipeError(

@@ -61,15 +61,11 @@ class CompileOptions(MachineOptions):
 
     target: Annotated[
         str | None,
-        typer.Option(
-            "--target", help="cuda or cpu (default: the best one here)", rich_help_panel=_MODEL
-        ),
+        typer.Option("--target", help="cuda or cpu (default: the best one here)", rich_help_panel=_MODEL),
     ] = None
     arch: Annotated[
         str | None,
-        typer.Option(
-            "--arch", help="Architecture, e.g. sm_90a; needs no such card.", rich_help_panel=_MODEL
-        ),
+        typer.Option("--arch", help="Architecture, e.g. sm_90a; needs no such card.", rich_help_panel=_MODEL),
     ] = None
     precision: Annotated[
         str | None,

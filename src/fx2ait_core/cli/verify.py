@@ -46,9 +46,7 @@ def verify_engine(
         section.max_absolute_error,
         section.min_top1_agreement,
     )
-    return verify(
-        engine, model, samples=options.samples or section.samples, limits=limits, seed=options.seed
-    )
+    return verify(engine, model, samples=options.samples or section.samples, limits=limits, seed=options.seed)
 
 
 @command
