@@ -87,7 +87,7 @@ class PlaneGeometry:
         weights = order.steps * tile.channels * 32
         staging = tile.steps * COLUMNS * (tile.channels * problem.result.dtype.itemsize + 16)
         shared = weights + ring + staging
-        barriers = 8 * (2 * (blocks + 1) + 2)
+        barriers = 8 * (2 * (blocks + 1) + 3)
         by_memory = int(problem.target["shared_memory_per_multiprocessor"]) // (shared + barriers + 1024)
         return cls(band_rows, kept_rows, blocks, copies, shared, max(1, min(by_memory, MOST_RESIDENT)))
 

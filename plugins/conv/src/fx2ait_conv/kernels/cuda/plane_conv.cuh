@@ -20,18 +20,19 @@
 
 namespace fx2ait_conv {
 
-/// Where a block's two warpgroups meet: rows that have come, rows that are free again, a band that is
-/// staged, and its place that is free again. Each of the four warps of a side arrives once.
+/// Where warps of a block meet: rows that have come, rows that are free again, the weights that have come,
+/// a band that is staged, and its place that is free again. Each of a side's four warps arrives once.
 template <class Tile>
 struct PlaneBarriers {
-  uint32_t come, free, staged, stored;
+  uint32_t come, free, weights, staged, stored;
 
-  static constexpr int count = 2 * Tile::parts + 2;
+  static constexpr int count = 2 * Tile::parts + 3;
 
   __device__ __forceinline__ explicit PlaneBarriers(const uint64_t (&barriers)[count])
       : come(fx2ait::shared_address(barriers)),
         free(come + Tile::parts * 8),
-        staged(free + Tile::parts * 8),
+        weights(free + Tile::parts * 8),
+        staged(weights + 8),
         stored(staged + 8) {}
 
   /// By one thread, before the block meets.
@@ -86,6 +87,16 @@ struct PlaneBlock {
     source.first_row = place.first_row * Shape::stride_h - Shape::pad_top;
   }
 
+  /// Starts copying the weights of this block's channels.
+  template <class Element>
+  __device__ __forceinline__ void load_weights(const Element* weight, int thread) const {
+    const auto* from = reinterpret_cast<const unsigned char*>(weight) + int64_t{blockIdx.y} * Tile::weight_bytes;
+    for (int i = thread * 16; i < Tile::weight_bytes; i += Tile::threads * 16) {
+      fx2ait::copy_async_16(fx2ait::shared_address(weights + i), from + i, true);
+    }
+    fx2ait::copy_async_commit();
+  }
+
   /// Starts bringing the rows of part `part` of the strip's rows that some band reads, as one group of
   /// asynchronous copies; to `turn` of the ring.
   __device__ __forceinline__ void bring(int part, int turn, int thread) const {
@@ -99,35 +110,33 @@ struct PlaneBlock {
   }
 };
 
-/// What the warpgroup does that brings and stores; the strip's first Tile::blocks parts are under way.
+/// What the warpgroup does that brings and stores. Parts of the rows are counted from those that the first
+/// band begins with; band b, counted from that band, reads parts b to b + Tile::blocks - 1.
 template <class Shape, class Window, class Tile, class Finish, class Block, class Result>
 __device__ __forceinline__ void move_strip(Result* result, const Block& block, const PlaneBarriers<Tile>& barriers,
                                            const StripExtent& extent, int thread) {
-  fx2ait::copy_async_wait<0>();
-  PlaneTurn<Tile> turn;
-  for (; turn.part < Tile::blocks; turn.advance()) barriers.arrive(barriers.come + turn.part * 8);
-  uint32_t parity = 0;  // of the bands staged
+  const int parts = block.place.bands - block.first_band + Tile::blocks - 1;
+  PlaneTurn<Tile> come, next;
+  uint32_t staged = 0;
 #pragma unroll 1
-  for (int band = block.first_band; band < block.place.bands; ++band) {
-    const bool brings = band + 1 < block.place.bands;  // what is new to the next band
-    if (brings) {
-      fx2ait::mbarrier_wait(barriers.free + turn.part * 8, turn.parity ^ 1);
-      block.bring(band + Tile::blocks, turn.part, thread);
+  for (int part = 0; part < parts + 2; ++part) {
+    if (part >= Tile::blocks && part <= parts) {  // all that the next band reads
+      fx2ait::copy_async_wait<0>();
+      for (; come.part != next.part; come.advance()) barriers.arrive(barriers.come + come.part * 8);
     }
-    if (band > 0) {
-      fx2ait::mbarrier_wait(barriers.staged, parity);
-      parity ^= 1;
-      store_band<Shape, Window, Tile, Finish>(result, block, extent, band - 1, thread);
+    if (part < parts) {
+      fx2ait::mbarrier_wait(barriers.free + next.part * 8, next.parity ^ 1);
+      block.bring(block.first_band + part, next.part, thread);
+      next.advance();
+    }
+    const int band = block.first_band + part - Tile::blocks - 1;
+    if (band >= 0) {
+      fx2ait::mbarrier_wait(barriers.staged, staged);
+      staged ^= 1;
+      store_band<Shape, Window, Tile, Finish>(result, block, extent, band, thread);
       barriers.arrive(barriers.stored);
     }
-    if (brings) {
-      fx2ait::copy_async_wait<0>();
-      barriers.arrive(barriers.come + turn.part * 8);
-      turn.advance();
-    }
   }
-  fx2ait::mbarrier_wait(barriers.staged, parity);
-  store_band<Shape, Window, Tile, Finish>(result, block, extent, block.place.bands - 1, thread);
 }
 
 /// The strip as the warpgroup sees it that multiplies.
@@ -145,12 +154,17 @@ struct PlaneMultiplier {
   PlaneTurn<Tile> oldest, newest;
   uint32_t parity = 1;  // of the bands stored
 
+  /// Waits for the weights, whose copies have been started.
   __device__ __forceinline__ PlaneMultiplier(const Block& block, const PlaneBarriers<Tile>& barriers,
                                              const Epilogue& epilogue, const StripExtent& extent)
       : block(block), barriers(barriers), epilogue(epilogue), extent(extent), lane(block.ring, block.offset) {
     weights = fx2ait::wgmma_plain_descriptor(fx2ait::shared_address(block.weights), Tile::channels * 16, 8 * 16);
 #pragma unroll
     for (int i = 0; i < Tile::parts; ++i) ring[i] = i * Tile::template part_bytes<Source>;
+    fx2ait::copy_async_wait<0>();
+    fx2ait::fence_shared_for_wgmma();
+    barriers.arrive(barriers.weights);
+    fx2ait::mbarrier_wait(barriers.weights, 0);
     for (; newest.part < Tile::blocks - 1; newest.advance()) wait_for_newest();
   }
 
@@ -216,20 +230,9 @@ plane_conv(Result* result, const ImageView<Source> input, const Element* weight,
   const int thread = static_cast<int>(threadIdx.x);
   const bool moves = thread >= Tile::threads;
   if (thread == 0) barriers.init();
-  const auto* packed = reinterpret_cast<const unsigned char*>(weight) + int64_t{blockIdx.y} * Tile::weight_bytes;
-  for (int i = thread * 16; i < Tile::weight_bytes; i += 2 * Tile::threads * 16) {
-    fx2ait::copy_async_16(fx2ait::shared_address(block.weights + i), packed + i, true);
-  }
-  fx2ait::copy_async_commit();
+  if (!moves) block.load_weights(weight, thread);
+  __syncthreads();  // the barriers are there
   fx2ait::begin_kernel<Shape::dependent>();
-  if (moves) {
-    for (int i = 0; i < Tile::blocks; ++i) block.bring(block.first_band + i, i, thread - Tile::threads);
-    fx2ait::copy_async_wait<Tile::blocks>();
-  } else {
-    fx2ait::copy_async_wait<0>();
-  }
-  fx2ait::fence_shared_for_wgmma();
-  __syncthreads();  // the weights have come, the barriers are there
 
   if (moves) {
     if constexpr (Tile::resident == 2) fx2ait::release_registers<Tile::moving_registers>();

@@ -48,22 +48,34 @@ struct PlaneImage {
   }
 
   __device__ __forceinline__ void read_elements(unsigned char* rows, int begin, int end, int thread) const {
-    constexpr int width = Tile::quads * 4;
-    const int items = (end - begin) * Shape::channels * width;
+    constexpr int width = Tile::quads * 4, line = Shape::channels * width;
+    constexpr int at_once = 8;  // elements on their way to a thread
+    const int items = (end - begin) * line;
     const bool along_channels = view.order == ReadOrder::along_channels;
-#pragma unroll 4
-    for (int item = thread; item < items; item += Tile::threads) {
-      const int line = item / (Shape::channels * width), place = item % (Shape::channels * width);
-      const int channel = along_channels ? place % Shape::channels : place / width;
-      const int column = along_channels ? place / Shape::channels : place % width;
-      if (column >= columns) continue;
-      const int row = first_row + begin + line;
-      Source element = fx2ait::from_float<Source>(0.0f);
-      if (inside(row, first_column + column)) {
-        element = view.data[channel * view.channel_stride + row * view.row_stride +
-                            (first_column + column) * view.column_stride];
+    const auto channel_of = [&](int item) {
+      return along_channels ? item % Shape::channels : item % line / width;
+    };
+    const auto column_of = [&](int item) {
+      return along_channels ? item % line / Shape::channels : item % width;
+    };
+#pragma unroll 1
+    for (int first = thread; first < items; first += at_once * Tile::threads) {
+      Source elements[at_once];
+#pragma unroll
+      for (int i = 0; i < at_once; ++i) {
+        const int item = first + i * Tile::threads, column = column_of(item);
+        const int row = first_row + begin + item / line;
+        elements[i] = fx2ait::from_float<Source>(0.0f);
+        if (item < items && column < columns && inside(row, first_column + column)) {
+          elements[i] = view.data[channel_of(item) * view.channel_stride + row * view.row_stride +
+                                  (first_column + column) * view.column_stride];
+        }
       }
-      reinterpret_cast<Source*>(rows)[(line * Shape::channels + channel) * width + column] = element;
+#pragma unroll
+      for (int i = 0; i < at_once; ++i) {
+        const int item = first + i * Tile::threads, to = item - item % line + channel_of(item) * width + column_of(item);
+        if (item < items) reinterpret_cast<Source*>(rows)[to] = elements[i];
+      }
     }
   }
 

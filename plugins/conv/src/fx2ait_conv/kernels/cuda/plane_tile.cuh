@@ -72,7 +72,7 @@ struct PlaneTile {
   static constexpr int shared_bytes = weight_bytes + ring_bytes<Source> + staging_bytes<Result>;
 
   // Of two resident blocks' registers, those who multiply need most.
-  static constexpr int multiplying_registers = 208, moving_registers = 48;
+  static constexpr int multiplying_registers = 200, moving_registers = 56;
 
   static_assert(Shape::dilation_w == 1, "a window's columns are neighbours");
 };
