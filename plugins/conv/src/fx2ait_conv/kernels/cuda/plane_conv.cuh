@@ -2,11 +2,12 @@
 // is stored.
 //
 // Of a block's two warpgroups one brings rows of the image and stores rows of the result; the other
-// only multiplies and finishes. Rows lie in shared memory as they come; what a lane reads of a row
-// goes, converted, from its registers to the tensor cores, for all rows of the convolution that cover it.
+// only multiplies and finishes. What a lane reads of a row goes from its registers to the tensor cores,
+// for all rows of the convolution that cover it.
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "fx2ait/cuda/external.cuh"
 #include "fx2ait/cuda/mbarrier.cuh"
@@ -20,19 +21,18 @@
 
 namespace fx2ait_conv {
 
-/// Where warps of a block meet: rows that have come, rows that are free again, the weights that have come,
-/// a band that is staged, and its place that is free again. Each of a side's four warps arrives once.
+/// Where a block's two warpgroups meet: rows that have come, rows that are free again, a band that is
+/// staged, and its place that is free again. Each of the four warps of a side arrives once.
 template <class Tile>
 struct PlaneBarriers {
-  uint32_t come, free, weights, staged, stored;
+  uint32_t come, free, staged, stored;
 
-  static constexpr int count = 2 * Tile::parts + 3;
+  static constexpr int count = 2 * Tile::parts + 2;
 
   __device__ __forceinline__ explicit PlaneBarriers(const uint64_t (&barriers)[count])
       : come(fx2ait::shared_address(barriers)),
         free(come + Tile::parts * 8),
-        weights(free + Tile::parts * 8),
-        staged(weights + 8),
+        staged(free + Tile::parts * 8),
         stored(staged + 8) {}
 
   /// By one thread, before the block meets.
@@ -59,7 +59,7 @@ struct PlaneTurn {
 };
 
 /// A block's part of the work and of shared memory.
-template <class Shape, class Window, class Tile, class Source, class Result>
+template <class Shape, class Window, class Tile, class Source, class Element, class Result>
 struct PlaneBlock {
   unsigned char* weights;
   unsigned char* ring;
@@ -67,14 +67,14 @@ struct PlaneBlock {
   int image, first_channel;
   StripPlace place;
   int first_band;  // -1 where the first band's windows reach over rows of an earlier strip
-  PlaneImage<Shape, Tile, Source> source;
+  PlaneImage<Shape, Tile, Source, Element> source;
   int offset;  // elements from a plane's beginning to the first window
 
   __device__ __forceinline__ PlaneBlock(unsigned char* shared, const ImageView<Source>& input,
                                         const StripExtent& extent)
       : weights(shared),
         ring(shared + Tile::weight_bytes),
-        staging(ring + Tile::template ring_bytes<Source>) {
+        staging(ring + Tile::ring_bytes) {
     const int block = static_cast<int>(blockIdx.x);
     image = block / (extent.splits * extent.strips);
     first_channel = static_cast<int>(blockIdx.y) * Tile::channels;
@@ -88,52 +88,46 @@ struct PlaneBlock {
   }
 
   /// Starts copying the weights of this block's channels.
-  template <class Element>
   __device__ __forceinline__ void load_weights(const Element* weight, int thread) const {
     const auto* from = reinterpret_cast<const unsigned char*>(weight) + int64_t{blockIdx.y} * Tile::weight_bytes;
-    for (int i = thread * 16; i < Tile::weight_bytes; i += Tile::threads * 16) {
+    for (int i = thread * 16; i < Tile::weight_bytes; i += 2 * Tile::threads * 16) {
       fx2ait::copy_async_16(fx2ait::shared_address(weights + i), from + i, true);
     }
     fx2ait::copy_async_commit();
   }
 
-  /// Starts bringing the rows of part `part` of the strip's rows that some band reads, as one group of
-  /// asynchronous copies; to `turn` of the ring.
-  __device__ __forceinline__ void bring(int part, int turn, int thread) const {
-    constexpr int skipped = (Tile::band_rows - Tile::kept_rows) * Shape::stride_h;  // of the band before the first
-    const int begin = part * Tile::fresh + (part < 0 ? skipped : 0);
-    const int end = min((part + 1) * Tile::fresh, (place.bands - 1) * Tile::fresh + Tile::needed);
-    source.bring(ring + turn * Tile::template part_bytes<Source> +
-                     (begin - part * Tile::fresh) * Tile::template row_bytes<Source>,
-                 begin, end, thread);
-    fx2ait::copy_async_commit();
+  /// Brings the rows that some band reads of parts [first, last) of the strip, which lie one after the other
+  /// in the ring from `turn` on. Parts are counted from band 0's.
+  template <int Threads>
+  __device__ __forceinline__ void bring(int first, int last, int turn, int thread) const {
+    constexpr int skipped = (Tile::band_rows - Tile::kept_rows) * Shape::stride_h;  // of the band before band 0
+    const int begin = first * Tile::fresh + (first < 0 ? skipped : 0);
+    const int end = min(last * Tile::fresh, (place.bands - 1) * Tile::fresh + Tile::needed);
+    source.template bring<Threads>(ring + turn * Tile::part_bytes + (begin - first * Tile::fresh) * Tile::row_bytes,
+                                   begin, end, thread);
   }
 };
 
-/// What the warpgroup does that brings and stores. Parts of the rows are counted from those that the first
-/// band begins with; band b, counted from that band, reads parts b to b + Tile::blocks - 1.
+/// What the warpgroup does that brings and stores; the rows of the first band have come.
 template <class Shape, class Window, class Tile, class Finish, class Block, class Result>
 __device__ __forceinline__ void move_strip(Result* result, const Block& block, const PlaneBarriers<Tile>& barriers,
                                            const StripExtent& extent, int thread) {
-  const int parts = block.place.bands - block.first_band + Tile::blocks - 1;
-  PlaneTurn<Tile> come, next;
+  PlaneTurn<Tile> turn;
+  for (; turn.part < Tile::blocks; turn.advance()) barriers.arrive(barriers.come + turn.part * 8);
   uint32_t staged = 0;
 #pragma unroll 1
-  for (int part = 0; part < parts + 2; ++part) {
-    if (part >= Tile::blocks && part <= parts) {  // all that the next band reads
-      fx2ait::copy_async_wait<0>();
-      for (; come.part != next.part; come.advance()) barriers.arrive(barriers.come + come.part * 8);
+  for (int band = block.first_band; band <= block.place.bands; ++band) {
+    if (band + 1 < block.place.bands) {  // what is new to the next band
+      fx2ait::mbarrier_wait(barriers.free + turn.part * 8, turn.parity ^ 1);
+      const int part = band + Tile::blocks;
+      block.template bring<Tile::threads>(part, part + 1, turn.part, thread);
+      barriers.arrive(barriers.come + turn.part * 8);
+      turn.advance();
     }
-    if (part < parts) {
-      fx2ait::mbarrier_wait(barriers.free + next.part * 8, next.parity ^ 1);
-      block.bring(block.first_band + part, next.part, thread);
-      next.advance();
-    }
-    const int band = block.first_band + part - Tile::blocks - 1;
-    if (band >= 0) {
+    if (band > 0) {
       fx2ait::mbarrier_wait(barriers.staged, staged);
       staged ^= 1;
-      store_band<Shape, Window, Tile, Finish>(result, block, extent, band, thread);
+      store_band<Shape, Window, Tile, Finish>(result, block, extent, band - 1, thread);
       barriers.arrive(barriers.stored);
     }
   }
@@ -142,29 +136,24 @@ __device__ __forceinline__ void move_strip(Result* result, const Block& block, c
 /// The strip as the warpgroup sees it that multiplies.
 template <class Shape, class Window, class Tile, class Source, class Element, class Result, class Epilogue>
 struct PlaneMultiplier {
-  using Block = PlaneBlock<Shape, Window, Tile, Source, Result>;
+  using Block = PlaneBlock<Shape, Window, Tile, Source, Element, Result>;
   const Block& block;
   const PlaneBarriers<Tile>& barriers;
   const Epilogue& epilogue;
   const StripExtent& extent;
-  PlaneLane<Shape, Tile, Source, Element> lane;
+  PlaneLane<Shape, Tile> lane;
   uint64_t weights;
   KeptRows<Tile, Result> kept;
   int ring[Tile::parts];  // offsets of the parts that the present band reads, then of the free one
   PlaneTurn<Tile> oldest, newest;
   uint32_t parity = 1;  // of the bands stored
 
-  /// Waits for the weights, whose copies have been started.
   __device__ __forceinline__ PlaneMultiplier(const Block& block, const PlaneBarriers<Tile>& barriers,
                                              const Epilogue& epilogue, const StripExtent& extent)
       : block(block), barriers(barriers), epilogue(epilogue), extent(extent), lane(block.ring, block.offset) {
     weights = fx2ait::wgmma_plain_descriptor(fx2ait::shared_address(block.weights), Tile::channels * 16, 8 * 16);
 #pragma unroll
-    for (int i = 0; i < Tile::parts; ++i) ring[i] = i * Tile::template part_bytes<Source>;
-    fx2ait::copy_async_wait<0>();
-    fx2ait::fence_shared_for_wgmma();
-    barriers.arrive(barriers.weights);
-    fx2ait::mbarrier_wait(barriers.weights, 0);
+    for (int i = 0; i < Tile::parts; ++i) ring[i] = i * Tile::part_bytes;
     for (; newest.part < Tile::blocks - 1; newest.advance()) wait_for_newest();
   }
 
@@ -172,10 +161,10 @@ struct PlaneMultiplier {
   template <int First, bool Staged>
   __device__ __forceinline__ void run(int band) {
     float sums[Tile::band_rows - First][Tile::channels / 2];
-    uint32_t quads[2][plane_quads_at_once][4];
+    PlaneQuads quads;
     wait_for_newest();
-    multiply_groups<Shape, Tile, Element, First, 0>(sums, quads, ring, lane, Tile::template row_bytes<Source>, weights,
-                                                    std::make_integer_sequence<int, plane_quads_at_once>());
+    multiply_groups<Shape, Tile, Element, First, -plane_groups_ahead>(
+        sums, quads, ring, lane, weights, std::make_integer_sequence<int, plane_group>());
     barriers.arrive(barriers.free + oldest.part * 8);
     const BandOperands<Shape, Tile, Epilogue> operands(epilogue, block.first_channel);
     fx2ait::wgmma_wait<0>();
@@ -225,14 +214,17 @@ plane_conv(Result* result, const ImageView<Source> input, const Element* weight,
            const StripExtent extent) {
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ uint64_t meetings[PlaneBarriers<Tile>::count];
-  const PlaneBlock<Shape, Window, Tile, Source, Result> block(shared, input, extent);
+  const PlaneBlock<Shape, Window, Tile, Source, Element, Result> block(shared, input, extent);
   const PlaneBarriers<Tile> barriers(meetings);
   const int thread = static_cast<int>(threadIdx.x);
   const bool moves = thread >= Tile::threads;
   if (thread == 0) barriers.init();
-  if (!moves) block.load_weights(weight, thread);
-  __syncthreads();  // the barriers are there
+  block.load_weights(weight, thread);
   fx2ait::begin_kernel<Shape::dependent>();
+  block.template bring<2 * Tile::threads>(block.first_band, block.first_band + Tile::blocks, 0, thread);
+  fx2ait::copy_async_wait<0>();
+  fx2ait::fence_shared_for_wgmma();
+  __syncthreads();  // weights and rows have come, the barriers are there
 
   if (moves) {
     if constexpr (Tile::resident == 2) fx2ait::release_registers<Tile::moving_registers>();

@@ -2,11 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 #include <utility>
 
 #include "fx2ait/cuda/mma.cuh"
-#include "fx2ait/cuda/vector.cuh"
 #include "fx2ait/cuda/wgmma.cuh"
 
 namespace fx2ait_conv {
@@ -66,17 +64,16 @@ struct PlanePlan {
   }
 };
 
-/// A lane's place in the planes: that of its first window in the first row of the ring.
-template <class Shape, class Tile, class Source, class Element>
+/// A lane's place in the planes: that of its first window in the ring's first row.
+template <class Shape, class Tile>
 struct PlaneLane {
-  const unsigned char* first;
-  uint32_t masks[2];  // of a window's first and last chunk
+  uint32_t first;     // address in shared memory
+  uint32_t masks[2];  // of what a window covers of its first chunk and of its last
 
   /// `offset`: elements from a plane's beginning to column 0's window.
   __device__ __forceinline__ PlaneLane(const unsigned char* ring, int offset) {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-    const int element = offset + (warp * 16 + lane / 4) * Shape::stride_w + lane % 4 * 2;
-    first = ring + element * int{sizeof(Source)};
+    first = fx2ait::shared_address(ring + 2 * (offset + (warp * 16 + lane / 4) * Shape::stride_w + lane % 4 * 2));
     const auto covered = [&](int chunk) {
       const int tap = chunk * 8 + lane % 4 * 2 - Tile::shift;
       return (0 <= tap && tap < Shape::kernel_w ? 0xffffu : 0u) |
@@ -87,46 +84,45 @@ struct PlaneLane {
   }
 
   /// This lane's elements of `Unit` in the row at `row` bytes of the ring, of its windows g and g + 8.
-  /// What the window does not cover is zeros, since zeros of the weight must meet no infinity.
   template <int Unit>
   __device__ __forceinline__ void read(uint32_t& near, uint32_t& far, int row) const {
-    constexpr int channel = Unit / Tile::chunks, chunk = Unit % Tile::chunks;
-    const unsigned char* at =
-        first + row + (channel * Tile::template plane_bytes<Source> + chunk * 8 * int{sizeof(Source)});
+    const uint32_t at = first + static_cast<uint32_t>(row + Unit / Tile::chunks * Tile::plane_bytes) +
+                        Unit % Tile::chunks * 16;
     near = pair(at);
-    far = pair(at + 8 * Shape::stride_w * int{sizeof(Source)});
-    if constexpr (chunk == 0 ? Tile::shift > 0 || Tile::chunks * 8 > Shape::kernel_w && Tile::chunks == 1
-                             : chunk == Tile::chunks - 1 && Tile::chunks * 8 > Shape::kernel_w + Tile::shift) {
+    far = pair(at + 16 * Shape::stride_w);
+  }
+
+  /// Clears what the window does not cover of them, since zeros of the weight must meet no infinity.
+  template <int Unit>
+  __device__ __forceinline__ void mask(uint32_t& near, uint32_t& far) const {
+    constexpr int chunk = Unit % Tile::chunks;
+    constexpr bool whole = (chunk > 0 || Tile::shift == 0) && chunk * 8 + 8 <= Shape::kernel_w + Tile::shift;
+    if constexpr (!whole) {
       near &= masks[chunk == 0 ? 0 : 1];
       far &= masks[chunk == 0 ? 0 : 1];
     }
   }
 
  private:
-  struct alignas(Tile::even ? 2 * sizeof(Source) : sizeof(Source)) Two {
-    Source elements[2];
-  };
-
-  static __device__ __forceinline__ uint32_t pair(const unsigned char* at) {
-    const Two two = *reinterpret_cast<const Two*>(at);
-    if constexpr (std::is_same_v<Source, Element> && Tile::even) {
-      return *reinterpret_cast<const uint32_t*>(two.elements);
-    } else {
-      return fx2ait::pack_pair<Element>(fx2ait::to_float(two.elements[0]), fx2ait::to_float(two.elements[1]));
-    }
+  static __device__ __forceinline__ uint32_t pair(uint32_t at) {
+    if constexpr (Tile::even) return fx2ait::load_shared_32(at);
+    return fx2ait::load_shared_16(at) | fx2ait::load_shared_16(at + 2) << 16;
   }
 };
 
-constexpr int plane_quads_at_once = 4;  // in registers; as many are read while these are multiplied
+/// Quads are read and multiplied in groups, so many at once. Registers hold so many groups, of which some
+/// are read ahead, while those before them are multiplied.
+constexpr int plane_group = 2, plane_groups_held = 3, plane_groups_ahead = 2;
+using PlaneQuads = uint32_t[plane_groups_held][plane_group][4];
 
-/// Reads quad Number, if there is one.
-template <class Shape, class Tile, int First, int Number, class Lane>
-__device__ __forceinline__ void read_quad(uint32_t (&a)[4], const int (&ring)[Tile::parts], const Lane& lane,
-                                          int row_bytes) {
+/// Starts reading quad Number, if there is one.
+template <class Shape, class Tile, int First, int Number>
+__device__ __forceinline__ void read_quad(uint32_t (&a)[4], const int (&ring)[Tile::parts],
+                                          const PlaneLane<Shape, Tile>& lane) {
   using Plan = PlanePlan<Shape, Tile, First>;
   if constexpr (Number < Plan::count) {
     constexpr PlaneQuad quad = Plan::quad(Number);
-    const auto row = [&](int number) { return ring[number / Tile::fresh] + number % Tile::fresh * row_bytes; };
+    const auto row = [&](int number) { return ring[number / Tile::fresh] + number % Tile::fresh * Tile::row_bytes; };
     lane.template read<quad.unit>(a[0], a[1], row(quad.row));
     if constexpr (quad.pair == PlanePair::next) {
       lane.template read<quad.unit + 1>(a[2], a[3], row(quad.row));
@@ -138,44 +134,64 @@ __device__ __forceinline__ void read_quad(uint32_t (&a)[4], const int (&ring)[Ti
   }
 }
 
-/// Starts the products of quad Number, if there is one.
-template <class Shape, class Tile, class Element, int First, int Number>
-__device__ __forceinline__ void multiply_quad(float (&sums)[Tile::band_rows - First][Tile::channels / 2],
-                                              const uint32_t (&a)[4], uint64_t weights) {
+/// Makes quad Number, which has been read, what is multiplied.
+template <class Shape, class Tile, int First, int Number>
+__device__ __forceinline__ void mask_quad(uint32_t (&a)[4], const PlaneLane<Shape, Tile>& lane) {
   using Plan = PlanePlan<Shape, Tile, First>;
   if constexpr (Number < Plan::count) {
     constexpr PlaneQuad quad = Plan::quad(Number);
-#pragma unroll
-    for (int y = First; y < Tile::band_rows; ++y) {
-#pragma unroll
-      for (int r = 0; r < Shape::kernel_h; ++r) {
-        if (!Plan::meets(quad, y, r)) continue;
-        fx2ait::Wgmma<Element, Tile::channels>::multiply_add(
-            sums[y - First], a, weights + static_cast<uint32_t>(Plan::step(quad, r) * Tile::weight_step_bytes / 16),
-            !Plan::begins(quad, r));
-      }
+    lane.template mask<quad.unit>(a[0], a[1]);
+    if constexpr (quad.pair != PlanePair::zeros) {
+      lane.template mask<quad.pair == PlanePair::next ? quad.unit + 1 : quad.unit>(a[2], a[3]);
     }
   }
 }
 
-/// Starts the products of groups of quads, Group and following; of the last two they go on when this returns.
-template <class Shape, class Tile, class Element, int First, int Group, class Lane, int... Q>
-__device__ __forceinline__ void multiply_groups(float (&sums)[Tile::band_rows - First][Tile::channels / 2],
-                                                uint32_t (&quads)[2][plane_quads_at_once][4],
-                                                const int (&ring)[Tile::parts], const Lane& lane, int row_bytes,
-                                                uint64_t weights, std::integer_sequence<int, Q...> each) {
-  constexpr int first = Group * plane_quads_at_once;
-  if constexpr (first < PlanePlan<Shape, Tile, First>::count) {
-    auto& a = quads[Group % 2];
-    if constexpr (Group >= 2) {
-      fx2ait::wgmma_wait<1>();
-      fx2ait::wgmma_keep(a);
+/// Starts the products of quad Number for row `y` of the band.
+template <class Shape, class Tile, class Element, int First, int Number>
+__device__ __forceinline__ void multiply_quad(float (&sums)[Tile::channels / 2], const uint32_t (&a)[4],
+                                              uint64_t weights, int y) {
+  using Plan = PlanePlan<Shape, Tile, First>;
+  if constexpr (Number < Plan::count) {
+    constexpr PlaneQuad quad = Plan::quad(Number);
+#pragma unroll
+    for (int r = 0; r < Shape::kernel_h; ++r) {
+      if (!Plan::meets(quad, y, r)) continue;
+      fx2ait::Wgmma<Element, Tile::channels>::multiply_add(
+          sums, a, weights + static_cast<uint32_t>(Plan::step(quad, r) * Tile::weight_step_bytes / 16),
+          !Plan::begins(quad, r));
     }
-    (read_quad<Shape, Tile, First, first + Q>(a[Q], ring, lane, row_bytes), ...);
-    fx2ait::wgmma_fence();
-    (multiply_quad<Shape, Tile, Element, First, first + Q>(sums, a[Q], weights), ...);
-    fx2ait::wgmma_commit();
-    multiply_groups<Shape, Tile, Element, First, Group + 1>(sums, quads, ring, lane, row_bytes, weights, each);
+  }
+}
+
+/// Starts the products of rows First.. of a band: of the quads of groups Group and following, after those
+/// of the groups ahead of them have been read. The last go on when this returns.
+template <class Shape, class Tile, class Element, int First, int Group, int... Q>
+__device__ __forceinline__ void multiply_groups(float (&sums)[Tile::band_rows - First][Tile::channels / 2],
+                                                PlaneQuads& quads, const int (&ring)[Tile::parts],
+                                                const PlaneLane<Shape, Tile>& lane, uint64_t weights,
+                                                std::integer_sequence<int, Q...> each) {
+  constexpr int first = Group * plane_group, count = PlanePlan<Shape, Tile, First>::count;
+  constexpr int ahead = Group + plane_groups_ahead;
+  if constexpr (first < count) {
+    if constexpr (ahead * plane_group < count) {
+      if constexpr (Group >= 0 && ahead >= plane_groups_held) {  // until what was there has been multiplied
+        fx2ait::wgmma_wait<plane_groups_held - plane_groups_ahead - 1>();
+        fx2ait::wgmma_keep(quads[ahead % plane_groups_held]);
+      }
+      (read_quad<Shape, Tile, First, ahead * plane_group + Q>(quads[ahead % plane_groups_held][Q], ring, lane), ...);
+    }
+    if constexpr (Group >= 0) {
+      auto& group = quads[Group % plane_groups_held];
+      (mask_quad<Shape, Tile, First, first + Q>(group[Q], lane), ...);
+      fx2ait::wgmma_fence();
+#pragma unroll
+      for (int y = First; y < Tile::band_rows; ++y) {
+        (multiply_quad<Shape, Tile, Element, First, first + Q>(sums[y - First], group[Q], weights, y), ...);
+      }
+      fx2ait::wgmma_commit();
+    }
+    multiply_groups<Shape, Tile, Element, First, Group + 1>(sums, quads, ring, lane, weights, each);
   }
 }
 

@@ -11,7 +11,7 @@ namespace fx2ait_conv {
 /// channels of the convolution, of which each warp of one warpgroup has 16 columns. Another warpgroup
 /// brings and stores. `Resident` blocks share a multiprocessor.
 ///
-/// A channel's part of a row is a plane, and lies in shared memory as it comes. 8 neighbouring columns
+/// A channel's part of a row is a plane; planes lie in shared memory as they are. 8 neighbouring columns
 /// of a plane are a chunk; the windows of a kernel row begin at a chunk's element `shift`, so that
 /// where the stride is even every window's chunks begin at even columns.
 template <class Shape, class Window, int Channels, int Steps, int Resident>
@@ -50,14 +50,10 @@ struct PlaneTile {
   }
   /// Of a plane: quads of columns, from one on that is a multiple of 4.
   static constexpr int quads = (3 + width_under(columns) + 3) / 4;
-  template <class Source>
-  static constexpr int plane_bytes = quads * 4 * int{sizeof(Source)};
-  template <class Source>
-  static constexpr int row_bytes = Shape::channels * plane_bytes<Source>;
-  template <class Source>
-  static constexpr int part_bytes = fresh * row_bytes<Source>;
-  template <class Source>
-  static constexpr int ring_bytes = round_up(parts * part_bytes<Source>, 128);
+  static constexpr int plane_bytes = quads * 4 * 2;
+  static constexpr int row_bytes = Shape::channels * plane_bytes;
+  static constexpr int part_bytes = fresh * row_bytes;
+  static constexpr int ring_bytes = round_up(parts * part_bytes, 128);
 
   /// Weights: [unit of k][channel][8].
   static constexpr int weight_step_bytes = 2 * Channels * 16;
@@ -68,8 +64,8 @@ struct PlaneTile {
   template <class Result>
   static constexpr int staging_bytes = Steps * columns * staging_pitch<Result>;
 
-  template <class Source, class Result>
-  static constexpr int shared_bytes = weight_bytes + ring_bytes<Source> + staging_bytes<Result>;
+  template <class, class Result>  // whatever the type of the image
+  static constexpr int shared_bytes = weight_bytes + ring_bytes + staging_bytes<Result>;
 
   // Of two resident blocks' registers, those who multiply need most.
   static constexpr int multiplying_registers = 200, moving_registers = 56;
