@@ -83,9 +83,11 @@ class PlaneGeometry:
         quads = ceil((3 + (COLUMNS - 1) * shape.stride_w + order.chunks * 8) / 4)
         copies = fresh * shape.channels * quads
         ring = ceil((blocks + 1) * copies * 8 / 128) * 128
+        source = 4 if problem.operands[0].external else 2
+        raw = ceil(blocks * copies * 4 * source / 128) * 128
         weights = order.steps * tile.channels * 32
         staging = tile.steps * COLUMNS * (tile.channels * problem.result.dtype.itemsize + 16)
-        shared = weights + ring + staging
+        shared = weights + ring + raw + staging
         barriers = 8 * (2 * (blocks + 1) + 2)
         by_memory = int(problem.target["shared_memory_per_multiprocessor"]) // (shared + barriers + 1024)
         return cls(band_rows, kept_rows, blocks, copies, shared, max(1, min(by_memory, MOST_RESIDENT)))

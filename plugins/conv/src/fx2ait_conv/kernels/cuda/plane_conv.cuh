@@ -63,6 +63,7 @@ template <class Shape, class Window, class Tile, class Source, class Element, cl
 struct PlaneBlock {
   unsigned char* weights;
   unsigned char* ring;
+  unsigned char* raw;
   unsigned char* staging;
   int image, first_channel;
   StripPlace place;
@@ -74,7 +75,8 @@ struct PlaneBlock {
                                         const StripExtent& extent)
       : weights(shared),
         ring(shared + Tile::weight_bytes),
-        staging(ring + Tile::ring_bytes) {
+        raw(ring + Tile::ring_bytes),
+        staging(raw + Tile::template raw_bytes<Source>) {
     const int block = static_cast<int>(blockIdx.x);
     image = block / (extent.splits * extent.strips);
     first_channel = static_cast<int>(blockIdx.y) * Tile::channels;
@@ -96,15 +98,29 @@ struct PlaneBlock {
     fx2ait::copy_async_commit();
   }
 
-  /// Brings the rows that some band reads of parts [first, last) of the strip, which lie one after the other
-  /// in the ring from `turn` on. Parts are counted from band 0's.
-  template <int Threads>
-  __device__ __forceinline__ void bring(int first, int last, int turn, int thread) const {
+  /// Brings the rows that the first band reads to the beginning of the ring; all warps do it together.
+  /// Rows are counted from those that band 0 begins with.
+  __device__ __forceinline__ void fill(int warp) const {
     constexpr int skipped = (Tile::band_rows - Tile::kept_rows) * Shape::stride_h;  // of the band before band 0
-    const int begin = first * Tile::fresh + (first < 0 ? skipped : 0);
-    const int end = min(last * Tile::fresh, (place.bands - 1) * Tile::fresh + Tile::needed);
-    source.template bring<Threads>(ring + turn * Tile::part_bytes + (begin - first * Tile::fresh) * Tile::row_bytes,
-                                   begin, end, thread);
+    const int first = first_band * Tile::fresh, begin = first + (first_band < 0 ? skipped : 0);
+    source.template prefetch<2 * warps>(raw, begin, end_of(first_band), warp);
+    source.template finish<2 * warps>(ring + (begin - first) * Tile::row_bytes, raw, begin, end_of(first_band), warp);
+  }
+  /// Starts bringing the rows that are new to `band`, if there is one.
+  __device__ __forceinline__ void prefetch(int band, int warp) const {
+    if (band < place.bands) source.template prefetch<warps>(raw, end_of(band - 1), end_of(band), warp);
+  }
+  /// Brings those rows to `turn` of the ring.
+  __device__ __forceinline__ void bring(int band, int turn, int warp) const {
+    source.template finish<warps>(ring + turn * Tile::part_bytes, raw, end_of(band - 1), end_of(band), warp);
+  }
+
+ private:
+  static constexpr int warps = Tile::threads / 32;  // of a warpgroup
+
+  /// Behind the last row that is brought for `band`; behind its part, or where no band reads further.
+  __device__ __forceinline__ int end_of(int band) const {
+    return min((band + Tile::blocks) * Tile::fresh, (place.bands - 1) * Tile::fresh + Tile::needed);
   }
 };
 
@@ -112,17 +128,19 @@ struct PlaneBlock {
 template <class Shape, class Window, class Tile, class Finish, class Block, class Result>
 __device__ __forceinline__ void move_strip(Result* result, const Block& block, const PlaneBarriers<Tile>& barriers,
                                            const StripExtent& extent, int thread) {
+  const int warp = thread / 32;
   PlaneTurn<Tile> turn;
   for (; turn.part < Tile::blocks; turn.advance()) barriers.arrive(barriers.come + turn.part * 8);
   uint32_t staged = 0;
+  block.prefetch(block.first_band + 1, warp);
 #pragma unroll 1
   for (int band = block.first_band; band <= block.place.bands; ++band) {
-    if (band + 1 < block.place.bands) {  // what is new to the next band
+    if (band + 1 < block.place.bands) {
       fx2ait::mbarrier_wait(barriers.free + turn.part * 8, turn.parity ^ 1);
-      const int part = band + Tile::blocks;
-      block.template bring<Tile::threads>(part, part + 1, turn.part, thread);
+      block.bring(band + 1, turn.part, warp);
       barriers.arrive(barriers.come + turn.part * 8);
       turn.advance();
+      block.prefetch(band + 2, warp);
     }
     if (band > 0) {
       fx2ait::mbarrier_wait(barriers.staged, staged);
@@ -221,7 +239,7 @@ plane_conv(Result* result, const ImageView<Source> input, const Element* weight,
   if (thread == 0) barriers.init();
   block.load_weights(weight, thread);
   fx2ait::begin_kernel<Shape::dependent>();
-  block.template bring<2 * Tile::threads>(block.first_band, block.first_band + Tile::blocks, 0, thread);
+  block.fill(thread / 32);
   fx2ait::copy_async_wait<0>();
   fx2ait::fence_shared_for_wgmma();
   __syncthreads();  // weights and rows have come, the barriers are there

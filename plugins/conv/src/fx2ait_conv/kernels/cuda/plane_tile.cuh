@@ -55,6 +55,10 @@ struct PlaneTile {
   static constexpr int part_bytes = fresh * row_bytes;
   static constexpr int ring_bytes = round_up(parts * part_bytes, 128);
 
+  /// Rows as they come, on their way to the ring: at first all that a band reads.
+  template <class Source>
+  static constexpr int raw_bytes = round_up(blocks * fresh * Shape::channels * quads * 4 * int{sizeof(Source)}, 128);
+
   /// Weights: [unit of k][channel][8].
   static constexpr int weight_step_bytes = 2 * Channels * 16;
   static constexpr int weight_bytes = k_steps * weight_step_bytes;
@@ -64,8 +68,8 @@ struct PlaneTile {
   template <class Result>
   static constexpr int staging_bytes = Steps * columns * staging_pitch<Result>;
 
-  template <class, class Result>  // whatever the type of the image
-  static constexpr int shared_bytes = weight_bytes + ring_bytes + staging_bytes<Result>;
+  template <class Source, class Result>
+  static constexpr int shared_bytes = weight_bytes + ring_bytes + raw_bytes<Source> + staging_bytes<Result>;
 
   // Of two resident blocks' registers, those who multiply need most.
   static constexpr int multiplying_registers = 200, moving_registers = 56;
