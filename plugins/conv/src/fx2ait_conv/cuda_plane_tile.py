@@ -10,7 +10,7 @@ import numpy as np
 from fx2ait_core.sdk import DType, Problem
 
 from .cuda_shape import ConvShape
-from .cuda_strip_tile import CLOCK, Cycles, Tile, window_of
+from .cuda_strip_tile import Cycles, Tile, window_of
 
 THREADS = 128
 """Of each of a block's two warpgroups: one multiplies, the other brings and stores."""
@@ -48,9 +48,7 @@ def pack_planes(shape: ConvShape, channels: int, dtype: DType, weight: np.ndarra
     """``[O, I, kh, kw]`` to ``[O / channels, 2 k_steps, channels, 8]``, zeros where there is nothing."""
     order = PlaneOrder.of(shape)
     tiles = ceil(shape.out_channels / channels)
-    taps = np.zeros(
-        (tiles * channels, shape.channels, shape.kernel_h, order.chunks * 8), dtype.numpy
-    )
+    taps = np.zeros((tiles * channels, shape.channels, shape.kernel_h, order.chunks * 8), dtype.numpy)
     taps[: shape.out_channels, ..., order.shift : order.shift + shape.kernel_w] = weight.astype(dtype.numpy)
     units = taps.reshape(tiles * channels, shape.channels, shape.kernel_h, order.chunks, 8)
     units = units.transpose(0, 2, 1, 3, 4).reshape(tiles * channels, shape.kernel_h, order.units, 8)
@@ -94,14 +92,10 @@ class PlaneGeometry:
 
 
 def plane_cycles(problem: Problem, tile: Tile) -> Cycles:
-    """What a tile's blocks cost: the tensor cores' time, and what a band takes beside it alone."""
+    """What a tile's blocks cost. Products of few channels wait for rows, which one warpgroup brings;
+    fitted to the ``standalone-stem`` record."""
     geometry, steps = PlaneGeometry.of(problem, tile), PlaneOrder.of(ConvShape.of(problem)).steps
-    row = steps * tile.channels / 2
-    finish = COLUMNS * tile.channels * 0.04
-    bring = geometry.copies * 0.5
-    return Cycles(
-        begin=600 + geometry.kept_rows * row + geometry.blocks * bring,
-        band=100 + geometry.band_rows * row * 1.05 + bring * 0.1,
-        begin_alone=2600 + geometry.kept_rows * (row + finish),
-        band_alone=400 + geometry.band_rows * (row * 1.1 + finish),
-    )
+    product = steps * tile.channels / 2
+    row = max(1.1 * product, 290 + 0.4 * product + 1.5 * geometry.copies / geometry.band_rows)
+    band = 150 + geometry.band_rows * row
+    return Cycles(1500 + geometry.kept_rows * row, band, 1100, 1.35 * band)

@@ -134,7 +134,7 @@ def strip_cycles(problem: Problem, tile: Tile) -> Cycles:
 
 
 def estimate_us(problem: Problem, tile: Tile, cycles: Cycles, resident: int) -> float:
-    """Predicted time with ``resident`` blocks per multiprocessor at most: rounds of the blocks that fit on the busiest multiprocessor, or memory."""
+    """Predicted time: rounds of the ``resident`` blocks that fit on the busiest multiprocessor, or memory."""
     shape, window = ConvShape.of(problem), window_of(problem)
     images, _, height, width = problem.shape(problem.result.shape)
     columns = 16 * tile.warps
