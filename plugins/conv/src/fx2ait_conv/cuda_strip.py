@@ -25,7 +25,7 @@ from fx2ait_core.sdk import (
     epilogue_access,
 )
 
-from .cuda_plane_tile import PlaneGeometry, pack_planes, plane_cycles
+from .cuda_plane_tile import PlaneGeometry, PlaneOrder, pack_planes, plane_cycles
 from .cuda_shape import ConvShape, common_decline, compute_dtype, element_type, largest, launch_variables
 from .cuda_strip_tile import Geometry, Tile, estimate_us, pixel_channels, strip_cycles, window_of
 
@@ -38,6 +38,8 @@ CHANNELS = (64, 32, 16)
 STEPS = (1, 2, 4)
 SUMS = 128
 """Accumulators per thread at most; what else a thread holds fits beside them."""
+MOST_PRODUCTS = 256
+"""Of a band on wgmma, all unrolled: more take a minute to compile."""
 EFFORT = 4
 """Bands are unrolled whole, once for each type that an engine's input may have."""
 STRIP_HEADERS = ["strip_conv", "strip_block", "strip_rows"]
@@ -76,6 +78,8 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
         if wgmma and not (neighbours and warps == 4 and channels in (32, 64)):
             continue
         rows = steps * window.stride[0]
+        if wgmma and rows * PlaneOrder.of(shape).steps > MOST_PRODUCTS:
+            continue
         if rows * channels // 2 > SUMS or window.kernel[0] - window.stride[0] > rows:
             continue
         if (steps > STEPS[0] and steps >= 2 * result_height) or (warps > WARPS[-1] and 8 * warps >= width):
