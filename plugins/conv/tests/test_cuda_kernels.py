@@ -16,6 +16,7 @@ from fx2ait_conv import (
     cuda_depthwise,
     cuda_gather,
     cuda_mma,
+    cuda_plane_tile,
     cuda_shape,
     cuda_simt,
     cuda_strip,
@@ -163,6 +164,38 @@ def test_strip_geometry_agrees_with_the_weights(
     rows = packed.transpose(0, 2, 1, 3).reshape(-1, kernel[0], 16 * geometry.row_steps)
     real = rows[:out_channels, :, : kernel[1] * geometry.pixel].reshape(out_channels, *kernel, geometry.pixel)
     assert np.array_equal(real[..., :channels].transpose(0, 3, 1, 2), weight)
+    assert np.count_nonzero(packed) == np.count_nonzero(weight)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 8),
+    st.tuples(st.integers(1, 11), st.integers(1, 17)),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.integers(1, 70),
+)
+def test_planes_have_a_place_for_every_weight(
+    channels: int, kernel: tuple[int, int], stride: int, padding: int, out_channels: int
+) -> None:
+    """Element by element: a unit is 8 columns of a channel in a kernel row, and units come in pairs."""
+    problem = convolution(
+        channels, (40, 70), out_channels, kernel, stride=(1, stride), padding=(0, 0, padding, padding)
+    )
+    shape = cuda_shape.ConvShape.of(problem)
+    order = cuda_plane_tile.PlaneOrder.of(shape)
+    weight = np.random.default_rng().standard_normal((out_channels, channels, *kernel)).astype(np.float16)
+    packed = cuda_plane_tile.pack_planes(shape, 32, DType.float16, weight)
+    assert packed.shape[1:] == (2 * order.steps, 32, 8)
+    if stride % 2 == 0 and kernel[1] % 8:
+        assert (order.shift + padding) % 2 == 0  # windows begin at even columns
+    places = packed.transpose(0, 2, 1, 3).reshape(-1, 2 * order.steps, 8)[:out_channels]
+    for channel, row, column in np.ndindex(channels, *kernel):
+        chunk, element = divmod(column + order.shift, 8)
+        unit = channel * order.chunks + chunk
+        beside = unit < 2 * order.side_steps
+        place = row * 2 * order.side_steps + unit if beside else kernel[0] * 2 * order.side_steps + row
+        assert np.array_equal(places[:, place, element], weight[:, channel, row, column])
     assert np.count_nonzero(packed) == np.count_nonzero(weight)
 
 

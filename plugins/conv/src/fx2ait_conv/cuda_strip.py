@@ -25,8 +25,9 @@ from fx2ait_core.sdk import (
     epilogue_access,
 )
 
+from .cuda_plane_tile import PlaneGeometry, PlaneOrder, pack_planes, plane_cycles
 from .cuda_shape import ConvShape, common_decline, compute_dtype, element_type, largest, launch_variables
-from .cuda_strip_tile import Geometry, Tile, estimate_us, pixel_channels, window_of
+from .cuda_strip_tile import Geometry, Tile, estimate_us, pixel_channels, strip_cycles, window_of
 
 TEMPLATES = Templates(__package__)
 DTYPES = (DType.float16, DType.bfloat16)
@@ -37,8 +38,12 @@ CHANNELS = (64, 32, 16)
 STEPS = (1, 2, 4)
 SUMS = 128
 """Accumulators per thread at most; what else a thread holds fits beside them."""
+MOST_PRODUCTS = 256
+"""Of a band on wgmma, all unrolled: more take a minute to compile."""
 EFFORT = 4
 """Bands are unrolled whole, once for each type that an engine's input may have."""
+STRIP_HEADERS = ["strip_conv", "strip_block", "strip_rows"]
+PLANE_HEADERS = ["plane_conv", "plane_products", "plane_rows", "plane_tile"]
 STRIPS = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 1 << 20)
 
 
@@ -68,13 +73,13 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
     shape, window = ConvShape.of(problem), window_of(problem)
     result_height = problem.size(problem.result.shape[2])
     width = problem.size(shape.out_width)
-    overlapping = (
-        shape.stride_w * pixel_channels(shape) == 8 and shape.dilation_w == 1 and problem.target.has("wgmma")
-    )
+    neighbours = shape.dilation_w == 1 and problem.target.has("wgmma")
     for wgmma, warps, channels, steps in product((True, False), WARPS, CHANNELS, STEPS):
-        if wgmma and not (overlapping and warps == 4 and channels in (32, 64)):
+        if wgmma and not (neighbours and warps == 4 and channels in (32, 64)):
             continue
         rows = steps * window.stride[0]
+        if wgmma and rows * PlaneOrder.of(shape).steps > MOST_PRODUCTS:
+            continue
         if rows * channels // 2 > SUMS or window.kernel[0] - window.stride[0] > rows:
             continue
         if (steps > STEPS[0] and steps >= 2 * result_height) or (warps > WARPS[-1] and 8 * warps >= width):
@@ -86,13 +91,22 @@ def _fitting(problem: Problem) -> Iterator[Tile]:
         lengths = sorted({min(ceil(s / steps) * steps, ceil(result_height / steps) * steps) for s in STRIPS})
         for strip in lengths:
             tile = Tile(warps, channels, steps, strip, wgmma)
-            if Geometry.of(problem, tile).shared_bytes <= problem.target["shared_memory_per_block"]:
+            if _geometry(problem, tile).shared_bytes <= problem.target["shared_memory_per_block"]:
                 yield tile
+
+
+def _geometry(problem: Problem, tile: Tile) -> Geometry | PlaneGeometry:
+    return PlaneGeometry.of(problem, tile) if tile.wgmma else Geometry.of(problem, tile)
+
+
+def _estimate_us(problem: Problem, tile: Tile) -> float:
+    cycles = plane_cycles(problem, tile) if tile.wgmma else strip_cycles(problem, tile)
+    return estimate_us(problem, tile, cycles, _geometry(problem, tile).resident)
 
 
 def candidates(problem: Problem) -> Sequence[Candidate]:
     """Fitting tiles, the fastest by estimate first."""
-    ranked = [Candidate(tile, estimate_us(problem, tile)) for tile in _fitting(problem)]
+    ranked = [Candidate(tile, _estimate_us(problem, tile)) for tile in _fitting(problem)]
     return sorted(ranked, key=lambda candidate: candidate.estimate_us)[:MOST_CANDIDATES]
 
 
@@ -120,18 +134,19 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         shape=shape,
         window=window_of(problem),
         tile=config,
-        geometry=Geometry.of(problem, config),
+        geometry=_geometry(problem, config),
         element=element_type(problem),
         external=problem.operands[0].external,
         reads_elements=str("element" in accesses).lower(),
         **launch_variables(problem),
     )
-    names = ["strip_conv", "strip_block", "strip_rows", "strip_tile", "strip_windows", "patch_loader"]
-    names += ["strip_wgmma"] if config.wgmma else []
+    names = ["strip_tile", "strip_windows", "strip_launch", "patch_loader"]
+    names += PLANE_HEADERS if config.wgmma else STRIP_HEADERS
+    packing = pack_planes if config.wgmma else pack
     return KernelSource(
         text,
         headers=TEMPLATES.headers(*(f"cuda/{header}.cuh" for header in names)),
-        packings={1: partial(pack, shape, config.channels, compute_dtype(problem))},
+        packings={1: partial(packing, shape, config.channels, compute_dtype(problem))},
         effort=EFFORT,
     )
 

@@ -76,13 +76,11 @@ class Geometry:
         reach = (shape.kernel_w - 1) * shape.dilation_w + 1
         window_chunks = reach if shape.dilation_w > 1 else 2 * row_steps
         row_chunks = ceil((columns - 1) * shape.stride_w / unit) + window_chunks
-        parts = blocks + 1 if tile.wgmma else blocks
-        copy_bytes = parts * fresh * row_chunks * 16 + (64 if copies > 1 else 0)
+        copy_bytes = blocks * fresh * row_chunks * 16 + (64 if copies > 1 else 0)
         patch = _up(copies * copy_bytes + (2 * row_steps - 1) * 16 * shape.dilation_w + 16)
         weights = tile.channels * padded_k * 2
         source = 4 if problem.operands[0].external else 2
         raw = _up(shape.channels * fresh * ceil((3 + (row_chunks + 1) * unit) / 4) * 4 * source)
-        raw *= 2 if tile.wgmma else 1
         staging = tile.steps * columns * (tile.channels * problem.result.dtype.itemsize + 16)
         shared = weights + patch + raw + staging
         registers = 88 + band_rows * tile.channels // 2 + kept_rows * tile.channels // 4
@@ -118,29 +116,25 @@ class Cycles:
     begin_alone: float
     band_alone: float
 
-    @classmethod
-    def of(cls, problem: Problem, tile: Tile) -> Cycles:
-        target, geometry = problem.target, Geometry.of(problem, tile)
-        columns = 16 * tile.warps
-        steps = geometry.padded_k // 16
-        rate = target["fp16_tflops"] * 1e6 / 2 / target["multiprocessors"] / CLOCK
-        product = columns * tile.channels * geometry.padded_k / (rate * (0.5 if target.has("wgmma") else 0.9))
-        finish = columns * tile.channels * 0.03
-        bring = geometry.chunks * 0.6
-        above = (product + finish) * geometry.kept_rows
-        begin = 600 + geometry.chunks * geometry.blocks * 1.5 + above
-        if tile.wgmma:  # the windows are read from shared memory for each row anew
-            row = steps * (48 + tile.channels / 4)
-            band = 150 + geometry.band_rows * (row + finish * 0.1) + bring * 0.1
-            alone = 440 + geometry.band_rows * (row + finish * 1.5)
-        else:
-            band = 150 + geometry.band_rows * (product + finish) + bring
-            alone = 950 + geometry.band_rows * tile.channels * (steps + 4.5)
-        return cls(begin, band, 3200 + geometry.kept_rows * tile.channels * steps, max(alone, band))
+
+def strip_cycles(problem: Problem, tile: Tile) -> Cycles:
+    """What the blocks of a tile on mma.sync cost."""
+    target, geometry = problem.target, Geometry.of(problem, tile)
+    columns = 16 * tile.warps
+    steps = geometry.padded_k // 16
+    rate = target["fp16_tflops"] * 1e6 / 2 / target["multiprocessors"] / CLOCK
+    product = columns * tile.channels * geometry.padded_k / (rate * (0.5 if target.has("wgmma") else 0.9))
+    finish = columns * tile.channels * 0.03
+    bring = geometry.chunks * 0.6
+    above = (product + finish) * geometry.kept_rows
+    begin = 600 + geometry.chunks * geometry.blocks * 1.5 + above
+    band = 150 + geometry.band_rows * (product + finish) + bring
+    alone = 950 + geometry.band_rows * tile.channels * (steps + 4.5)
+    return Cycles(begin, band, 3200 + geometry.kept_rows * tile.channels * steps, max(alone, band))
 
 
-def estimate_us(problem: Problem, tile: Tile) -> float:
-    """Predicted time: rounds of the blocks that fit on the busiest multiprocessor, or memory."""
+def estimate_us(problem: Problem, tile: Tile, cycles: Cycles, resident: int) -> float:
+    """Predicted time: rounds of the ``resident`` blocks that fit on the busiest multiprocessor, or memory."""
     shape, window = ConvShape.of(problem), window_of(problem)
     images, _, height, width = problem.shape(problem.result.shape)
     columns = 16 * tile.warps
@@ -149,7 +143,6 @@ def estimate_us(problem: Problem, tile: Tile) -> float:
     strip = min(tile.strip, height)
     blocks = images * ceil(width / most) * ceil(height / strip) * ceil(shape.out_channels / tile.channels)
     busy = ceil(blocks / problem.target["multiprocessors"])
-    cycles, resident = Cycles.of(problem, tile), Geometry.of(problem, tile).resident
     bands = ceil(strip / tile.steps)
     work = cycles.begin + bands * cycles.band
     alone = cycles.begin_alone + bands * cycles.band_alone

@@ -11,7 +11,7 @@
 namespace fx2ait_conv {
 
 /// A block's part of the work and of shared memory. `ring[i]` is the offset in the patch of the i-th
-/// part of the rows that the present band reads; behind those, of the part that is free.
+/// part of the rows that the present band reads.
 template <class Shape, class Window, class Tile, class Source, class Element, class Result>
 struct StripBlock {
   unsigned char* weights;
@@ -22,8 +22,7 @@ struct StripBlock {
   StripPlace place;
   StripImage<Source> source;
   bool prefetches;
-  int ring[Tile::parts];
-  float peak = 0.0f;  // the largest magnitude that this thread brought
+  int ring[Tile::blocks];
 
   __device__ __forceinline__ StripBlock(unsigned char* shared, const ImageView<Source>& input,
                                         const StripExtent& extent)
@@ -45,7 +44,7 @@ struct StripBlock {
               Tile::chunks_under(place.columns)};
     prefetches = input.order == ReadOrder::four_along_width;
 #pragma unroll
-    for (int i = 0; i < Tile::parts; ++i) ring[i] = i * Tile::fresh * Tile::row_bytes;
+    for (int i = 0; i < Tile::blocks; ++i) ring[i] = i * Tile::fresh * Tile::row_bytes;
   }
 
   /// Starts copying the weights of this block's channels.
@@ -72,7 +71,7 @@ struct StripBlock {
   /// one group of asynchronous copies.
   __device__ __forceinline__ void prefetch(int band) const {
     if (prefetches && band + 1 < place.bands) {
-      prefetch_rows<Shape, Tile>(raw_of(band), source, first_row(band, Tile::blocks));
+      prefetch_rows<Shape, Tile>(raw, source, first_row(band, Tile::blocks));
     }
     fx2ait::copy_async_commit();
   }
@@ -81,7 +80,7 @@ struct StripBlock {
   __device__ __forceinline__ void bring(int offset, int band) {
     if (band + 1 >= place.bands) return;
     if (prefetches) {
-      convert_rows<Shape, Tile, Element>(patch + offset, raw_of(band), source, peak);
+      convert_rows<Shape, Tile, Element>(patch + offset, raw, source);
     } else {
       read<1>(patch + offset, first_row(band, Tile::blocks), 0, Tile::fresh);
     }
@@ -91,19 +90,14 @@ struct StripBlock {
   __device__ __forceinline__ void advance() {
     const int recycled = ring[0];
 #pragma unroll
-    for (int i = 0; i + 1 < Tile::parts; ++i) ring[i] = ring[i + 1];
-    ring[Tile::parts - 1] = recycled;
+    for (int i = 0; i + 1 < Tile::blocks; ++i) ring[i] = ring[i + 1];
+    ring[Tile::blocks - 1] = recycled;
   }
 
  private:
-  __device__ __forceinline__ Source* raw_of(int band) const {
-    constexpr int elements = Tile::template raw_bytes<Source> / Tile::raw_buffers / int{sizeof(Source)};
-    return raw + (band & (Tile::raw_buffers - 1)) * elements;
-  }
-
   template <int AtOnce>
   __device__ __forceinline__ void read(unsigned char* rows, int first_row, int begin, int end) {
-    write_rows<Shape, Tile, AtOnce, Element>(rows, begin, end, source.chunks, peak, [&](int channel, int row, int column) {
+    write_rows<Shape, Tile, AtOnce, Element>(rows, begin, end, source.chunks, [&](int channel, int row, int column) {
       return source.at(channel, first_row + row, source.first_column + column);
     });
   }

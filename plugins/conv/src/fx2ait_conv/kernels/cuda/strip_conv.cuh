@@ -8,11 +8,10 @@
 
 #include <cstdint>
 
-#include "fx2ait/cuda/check.h"
 #include "fx2ait/cuda/external.cuh"
-#include "fx2ait/cuda/launch.cuh"
 #include "fx2ait/cuda/mma.cuh"
 #include "fx2ait_conv/strip_block.cuh"
+#include "fx2ait_conv/strip_launch.cuh"
 
 namespace fx2ait_conv {
 
@@ -34,7 +33,7 @@ __device__ __forceinline__ StripLane strip_lane(const Block& block) {
 /// The matrix products of rows First.. of a band; `ring` as in StripBlock.
 template <class Shape, class Tile, int First, class Element>
 __device__ __forceinline__ void multiply_band(float (&sums)[Tile::band_rows - First][Tile::channels / 2],
-                                              const int (&ring)[Tile::parts], const StripLane& lane) {
+                                              const int (&ring)[Tile::blocks], const StripLane& lane) {
   constexpr int rows = Tile::band_rows - First;
   constexpr int last_k = Tile::real_k - (Tile::row_steps - 1) * 16;  // real elements of a row's last step
   const auto mask = [](int element) {
@@ -98,6 +97,7 @@ strip_conv(Result* result, const ImageView<Source> input, const Element* weight,
   block.load_weights(weight);
 
   KeptRows<Tile, Result> kept;
+  const auto operands = [&] { return BandOperands<Shape, Tile, Epilogue>(epilogue, block.first_channel); };
   int band = block.place.needs_rows_above ? -1 : 0;
   fx2ait::begin_kernel<Shape::dependent>();
   block.fill(band);
@@ -111,44 +111,33 @@ strip_conv(Result* result, const ImageView<Source> input, const Element* weight,
       constexpr int first = Tile::kept_rows > 0 ? Tile::band_rows - Tile::kept_rows : 0;
       float sums[Tile::band_rows - first][Tile::channels / 2] = {};
       multiply_band<Shape, Tile, first, Element>(sums, block.ring, lane);
-      finish_band<Shape, Window, Tile, first, false>(block, kept, sums, epilogue, extent, band);
+      finish_band<Shape, Window, Tile, first, false, false>(block, kept, sums, operands(), epilogue, extent, band);
     } else {
       float sums[Tile::band_rows][Tile::channels / 2] = {};
       multiply_band<Shape, Tile, 0, Element>(sums, block.ring, lane);
-      finish_band<Shape, Window, Tile, 0, true>(block, kept, sums, epilogue, extent, band);
+      finish_band<Shape, Window, Tile, 0, true, false>(block, kept, sums, operands(), epilogue, extent, band);
     }
 
     fx2ait::copy_async_wait<0>();
     __syncthreads();  // the oldest rows were read by all, the band's staged, the next rows have come
     block.bring(block.ring[0], band);
-    if (band >= 0) store_band<Shape, Window, Tile, Finish>(result, block, extent, band);
+    if (band >= 0) {
+      store_band<Shape, Window, Tile, Finish>(result, block, extent, band, static_cast<int>(threadIdx.x));
+    }
     block.advance();
     __syncthreads();
   }
 }
 
-/// Launches `kernel` over `images` images: strips of `strip_rows` rows, a multiple of a band's.
-template <class Shape, class Window, class Tile, class Source, class Element, class Result, class Epilogue>
-void launch_strips(void (*kernel)(Result*, ImageView<Source>, const Element*, Epilogue, StripExtent),
-                   const char* name, Result* result, const ImageView<Source>& input, const Element* weight,
-                   const Epilogue& epilogue, int64_t images, StripExtent extent, int strip_rows,
-                   cudaStream_t stream) {
-  extent.divide(Window::kernel_w, Window::stride_w, Tile::columns, strip_rows);
-  constexpr int shared_bytes = Tile::template shared_bytes<Source, Result>;
-  FX2AIT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  const dim3 grid(static_cast<unsigned>(images * extent.strips * extent.splits),
-                  (Shape::out_channels + Tile::channels - 1) / Tile::channels);
-  fx2ait::launch<Shape::dependent>(name, kernel, grid, Tile::threads, shared_bytes, stream, result, input, weight,
-                                   epilogue, extent);
-}
-
+/// Launches strip_conv over `images` images: strips of `strip_rows` rows, a multiple of a band's.
 template <class Shape, class Window, class Tile, class Finish, class Source, class Element, class Result,
           class Epilogue>
 void launch_strip_conv(const char* name, Result* result, const ImageView<Source>& input, const Element* weight,
                        const Epilogue& epilogue, int64_t images, const StripExtent& extent, int strip_rows,
                        cudaStream_t stream) {
-  launch_strips<Shape, Window, Tile>(strip_conv<Shape, Window, Tile, Finish, Source, Element, Result, Epilogue>, name,
-                                     result, input, weight, epilogue, images, extent, strip_rows, stream);
+  launch_strips<Shape, Window, Tile>(strip_conv<Shape, Window, Tile, Finish, Source, Element, Result, Epilogue>,
+                                     Tile::threads, name, result, input, weight, epilogue, images, extent, strip_rows,
+                                     stream);
 }
 
 }  // namespace fx2ait_conv

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "fx2ait/cuda/math.cuh"
 #include "fx2ait/cuda/mma.cuh"
 #include "fx2ait_conv/patch_loader.cuh"
 
@@ -27,11 +26,10 @@ struct StripImage {
 };
 
 /// Writes rows [begin, end) of the patch, which starts at `patch`, `chunks` per row; each warp its own.
-/// `source(channel, row, column)` gives an element, columns counted from the patch's first. `peak`
-/// becomes the largest magnitude that it was or is brought, NaN after any NaN. A thread has
-/// `AtOnce` rows on their way to it at a time.
+/// `source(channel, row, column)` gives an element, columns counted from the patch's first. A thread
+/// has `AtOnce` rows on their way to it at a time.
 template <class Shape, class Tile, int AtOnce, class Element, class Fetch>
-__device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int end, int chunks, float& peak,
+__device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int end, int chunks,
                                            const Fetch& source) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
 #pragma unroll 1
@@ -55,10 +53,7 @@ __device__ __forceinline__ void write_rows(unsigned char* patch, int begin, int 
           if (AtOnce > 1 && row >= end) break;
           alignas(16) Element elements[8];
 #pragma unroll
-          for (int e = 0; e < 8; ++e) {
-            elements[e] = fx2ait::from_float<Element>(values[i][e]);
-            if constexpr (Tile::overlapped) peak = fx::maximum(peak, fx::abs(values[i][e]));
-          }
+          for (int e = 0; e < 8; ++e) elements[e] = fx2ait::from_float<Element>(values[i][e]);
           *reinterpret_cast<uint4*>(patch + copy * Tile::copy_bytes + row * Tile::row_bytes + chunk * 16) =
               *reinterpret_cast<const uint4*>(elements);
         }
@@ -99,10 +94,9 @@ __device__ __forceinline__ void prefetch_rows(Source* raw, const StripImage<Sour
 
 /// Turns what prefetch_rows brought, and this thread has waited for, into rows of the patch.
 template <class Shape, class Tile, class Element, class Source>
-__device__ __forceinline__ void convert_rows(unsigned char* patch, const Source* raw, const StripImage<Source>& image,
-                                             float& peak) {
+__device__ __forceinline__ void convert_rows(unsigned char* patch, const Source* raw, const StripImage<Source>& image) {
   const int shift = image.first_column & 3;
-  write_rows<Shape, Tile, 1, Element>(patch, 0, Tile::fresh, image.chunks, peak, [&](int channel, int row, int column) {
+  write_rows<Shape, Tile, 1, Element>(patch, 0, Tile::fresh, image.chunks, [&](int channel, int row, int column) {
     return raw[(channel * Tile::fresh + row) * (Tile::raw_quads * 4) + shift + column];
   });
 }

@@ -10,16 +10,14 @@ constexpr int round_up(int value, int multiple) { return (value + multiple - 1) 
 
 /// A block walks down a strip of the result, `Steps` rows (a band) at a time: `Warps` x 16 columns
 /// and `Channels` channels of the convolution; each warp has 16 columns. `Resident` blocks share
-/// a multiprocessor. With `Overlapped` (wgmma) rows are brought for the next band while the tensor
-/// cores work on this one.
+/// a multiprocessor.
 ///
 /// The input lies in shared memory as rows of pixels of Shape::pixel channels, a power of two up to
 /// 8. 16 bytes of a row are a chunk: 8 neighbours in k. A window that does not begin at a chunk's
 /// start reads another copy of the row, shifted so that it does.
-template <class Shape, class Window, int Warps, int Channels, int Steps, int Resident, bool Overlapped>
+template <class Shape, class Window, int Warps, int Channels, int Steps, int Resident>
 struct StripTile {
   static constexpr int warps = Warps, channels = Channels, steps = Steps, resident = Resident;
-  static constexpr bool overlapped = Overlapped;
   static constexpr int threads = Warps * 32, columns = Warps * 16;
 
   static constexpr int unit = 8 / Shape::pixel;  // pixels of a chunk
@@ -39,14 +37,12 @@ struct StripTile {
   static constexpr int kept_rows = Window::kernel_h > Window::stride_h ? Window::kernel_h - Window::stride_h : 0;
   static_assert(kept_rows <= band_rows);
 
-  // Rows of the input: `fresh` ones per band; `blocks` times as many hold what a band reads, in a ring
-  // of `parts`.
+  // Rows of the input: `fresh` ones per band; `blocks` times as many hold what a band reads, in a ring.
   static constexpr int fresh = band_rows * Shape::stride_h;
   static constexpr int reach_h = (Shape::kernel_h - 1) * Shape::dilation_h + 1;
   static constexpr int reach_w = (Shape::kernel_w - 1) * Shape::dilation_w + 1;
   static constexpr int needed = (band_rows - 1) * Shape::stride_h + reach_h;
   static constexpr int blocks = (needed + fresh - 1) / fresh;
-  static constexpr int parts = blocks + (Overlapped ? 1 : 0);
 
   static constexpr int window_chunks = Shape::dilation_w > 1 ? reach_w : 2 * row_steps;
   /// Chunks of the input under `columns` columns of the convolution.
@@ -55,7 +51,7 @@ struct StripTile {
   }
   static constexpr int row_chunks = chunks_under(columns);
   static constexpr int row_bytes = row_chunks * 16;
-  static constexpr int copy_bytes = parts * fresh * row_bytes + (copies > 1 ? 64 : 0);  // to other banks
+  static constexpr int copy_bytes = blocks * fresh * row_bytes + (copies > 1 ? 64 : 0);  // to other banks
   /// Masked elements of the last window may lie behind the last row.
   static constexpr int overhang = (2 * row_steps - 1) * chunk_bytes + 16;
   static constexpr int patch_bytes = round_up(copies * copy_bytes + overhang, 128);
@@ -66,9 +62,8 @@ struct StripTile {
 
   /// Rows as they come, on their way to the patch: whole quads of pixels, from a multiple of 4 on.
   static constexpr int raw_quads = (3 + (row_chunks + 1) * unit + 3) / 4;
-  static constexpr int raw_buffers = Overlapped ? 2 : 1;
   template <class Source>
-  static constexpr int raw_bytes = raw_buffers * round_up(Shape::channels * fresh * raw_quads * 4 * int{sizeof(Source)}, 128);
+  static constexpr int raw_bytes = round_up(Shape::channels * fresh * raw_quads * 4 * int{sizeof(Source)}, 128);
 
   template <class Result>
   static constexpr int staging_pitch = Channels * int{sizeof(Result)} + 16;  // bytes per column
@@ -79,8 +74,6 @@ struct StripTile {
   static constexpr int shared_bytes = weight_bytes + patch_bytes + raw_bytes<Source> + staging_bytes<Result>;
 
   static_assert(Channels % 16 == 0);
-  static_assert(!Overlapped || (Warps == 4 && Shape::stride_w == unit && Shape::dilation_w == 1),
-                "windows of neighbouring columns begin 16 bytes apart");
 };
 
 }  // namespace fx2ait_conv

@@ -71,33 +71,51 @@ struct KeptRows {
   }
 };
 
-/// Applies the epilogue to rows First.. of a band and keeps the last ones. With Staged the band is
-/// whole, and its rows, reduced vertically, go to the block's `staging` ([step][column][channel]).
-template <class Shape, class Window, class Tile, int First, bool Staged, class Block, class Result, class Epilogue>
-__device__ __forceinline__ void finish_band(const Block& block, KeptRows<Tile, Result>& kept,
-                                            const float (&sums)[Tile::band_rows - First][Tile::channels / 2],
-                                            const Epilogue& epilogue, const StripExtent& extent, int band) {
-  using Pair = fx2ait::Pair<Result>;
-  constexpr int rows = Tile::band_rows - First, tiles = Tile::channels / 8, above = Tile::kept_rows;
-  constexpr int width = Shape::vector > 1 ? 2 : 1, parts = 2 / width;  // channels at a time
-  constexpr bool windows = Window::kernel_h > 1 || Window::kernel_w > 1;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int column = warp * 16 + lane / 4, channel = block.first_channel + lane % 4 * 2;
-  const int first_row = block.place.first_row + band * Tile::band_rows + First;
+/// What the epilogue reads for each of a lane's channels, two at a time where they come in pairs. Of a
+/// tensor of the convolution's shape it is read for each row anew.
+template <class Shape, class Tile, class Epilogue>
+struct BandOperands {
+  static constexpr int tiles = Tile::channels / 8;
+  static constexpr int width = Shape::vector > 1 ? 2 : 1, parts = 2 / width;  // channels at a time
+  static constexpr bool whole = Shape::out_channels % Tile::channels == 0;     // there are no others
+  typename Epilogue::template Operands<width> of[tiles][parts];
 
-  typename Epilogue::template Operands<width> operands[tiles][parts];
-  if constexpr (!Shape::reads_elements) {
+  __device__ __forceinline__ BandOperands(const Epilogue& epilogue, int first_channel) {
+    if constexpr (!Shape::reads_elements) {
 #pragma unroll
-    for (int n = 0; n < tiles; ++n) {
+      for (int n = 0; n < tiles; ++n) {
 #pragma unroll
-      for (int part = 0; part < parts; ++part) {
-        const int at = channel + n * 8 + part;
-        if (at < Shape::out_channels) operands[n][part] = epilogue.template load<width>(0, at);
+        for (int part = 0; part < parts; ++part) {
+          const int channel = channel_of(first_channel, n, part);
+          if (has(channel)) of[n][part] = epilogue.template load<width>(0, channel);
+        }
       }
     }
   }
+  static __device__ __forceinline__ int channel_of(int first_channel, int n, int part) {
+    return first_channel + n * 8 + static_cast<int>(threadIdx.x) % 4 * 2 + part;
+  }
+  static __device__ __forceinline__ bool has(int channel) { return whole || channel < Shape::out_channels; }
+};
+
+/// Applies the epilogue to rows First.. of a band and keeps the last ones. With Staged the band is
+/// whole, and its rows, reduced vertically, go to the block's `staging` ([step][column][channel]).
+/// With Inside the convolution has all of the rows.
+template <class Shape, class Window, class Tile, int First, bool Staged, bool Inside, class Block, class Result,
+          class Epilogue>
+__device__ __forceinline__ void finish_band(const Block& block, KeptRows<Tile, Result>& kept,
+                                            const float (&sums)[Tile::band_rows - First][Tile::channels / 2],
+                                            BandOperands<Shape, Tile, Epilogue> operands, const Epilogue& epilogue,
+                                            const StripExtent& extent, int band) {
+  using Pair = fx2ait::Pair<Result>;
+  using Operands = BandOperands<Shape, Tile, Epilogue>;
+  constexpr int rows = Tile::band_rows - First, above = Tile::kept_rows, width = Operands::width;
+  constexpr bool windows = Window::kernel_h > 1 || Window::kernel_w > 1;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int column = warp * 16 + lane / 4;
+  const int first_row = block.place.first_row + band * Tile::band_rows + First;
 #pragma unroll
-  for (int n = 0; n < tiles; ++n) {
+  for (int n = 0; n < Operands::tiles; ++n) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       typename Pair::word words[above + rows];
@@ -106,18 +124,18 @@ __device__ __forceinline__ void finish_band(const Block& block, KeptRows<Tile, R
 #pragma unroll
       for (int y = 0; y < rows; ++y) {
         const int row = first_row + y, x = block.place.first_column + column + half * 8;
-        const bool inside = static_cast<unsigned>(row) < static_cast<unsigned>(extent.conv_height);
+        const bool inside = Inside || static_cast<unsigned>(row) < static_cast<unsigned>(extent.conv_height);
         float values[2] = {sums[y][n * 4 + 2 * half], sums[y][n * 4 + 2 * half + 1]};
 #pragma unroll
-        for (int part = 0; part < parts; ++part) {
-          const int at = channel + n * 8 + part;
-          if (at >= Shape::out_channels) continue;
+        for (int part = 0; part < Operands::parts; ++part) {
+          const int channel = Operands::channel_of(block.first_channel, n, part);
+          if (!Operands::has(channel)) continue;
           if constexpr (Shape::reads_elements) {
             if (!inside || x >= extent.conv_width) continue;
             const int64_t pixel = (int64_t{block.image} * extent.conv_height + row) * extent.conv_width + x;
-            operands[n][part] = epilogue.template load<width>(pixel * Shape::out_channels + at, at);
+            operands.of[n][part] = epilogue.template load<width>(pixel * Shape::out_channels + channel, channel);
           }
-          epilogue.apply(*reinterpret_cast<float(*)[width]>(values + part), operands[n][part]);
+          epilogue.apply(*reinterpret_cast<float(*)[width]>(values + part), operands.of[n][part]);
         }
         words[above + y] = windows && !inside ? Pair::lowest() : Pair::of(values[0], values[1]);
       }
@@ -193,13 +211,14 @@ struct Largest<Result, 1> {
   }
 };
 
-/// Reduces what finish_band staged horizontally, and stores it, channels fastest.
+/// Reduces what finish_band staged horizontally, and stores it, channels fastest. Each of Tile::threads
+/// `thread`s takes part.
 template <class Shape, class Window, class Tile, class Finish, class Block, class Result>
-__device__ __forceinline__ void store_band(Result* result, const Block& block, const StripExtent& extent, int band) {
+__device__ __forceinline__ void store_band(Result* result, const Block& block, const StripExtent& extent, int band,
+                                           int thread) {
   const StripPlace& place = block.place;
   constexpr int V = Shape::vector, vectors = Tile::channels / V, at_once = Tile::threads / vectors;
   static_assert(Tile::threads % vectors == 0);
-  const int thread = static_cast<int>(threadIdx.x);
   const int channel = thread % vectors * V;
   if (block.first_channel + channel >= Shape::out_channels) return;
 #pragma unroll

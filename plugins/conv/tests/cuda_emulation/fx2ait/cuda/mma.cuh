@@ -6,6 +6,7 @@
 
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
+#include "fx2ait/cuda/vector.cuh"
 
 namespace fx2ait {
 
@@ -133,6 +134,14 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
       }
     }
   });
+}
+
+template <typename T>
+uint32_t pack_pair(float low, float high) {
+  const T elements[2] = {from_float<T>(low), from_float<T>(high)};
+  uint32_t word;
+  std::memcpy(&word, elements, 4);
+  return word;
 }
 
 }  // namespace fx2ait

@@ -22,6 +22,8 @@ inline void fence_shared_for_wgmma() {}
 inline void wgmma_fence() {}
 template <int Count>
 void wgmma_pin(float (&)[Count]) {}
+template <int Count>
+void wgmma_keep(const uint32_t (&)[Count][4]) {}
 template <int>
 void release_registers() {}
 template <int>
@@ -34,6 +36,7 @@ struct Products {
   int group = 0, arrived = 0;
   unsigned generation = 0;
   float* accumulators[128];
+  const uint32_t* windows[128];
 
   void form_one() {
     started.front().second();
@@ -83,14 +86,34 @@ void described(uint64_t descriptor, float (&rows)[Rows][16], uint32_t rank) {
 template <typename Element, int N>
 struct Wgmma {
   static void multiply_add(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate) {
+    const auto rank = static_cast<uint32_t>(emulation::rank());
+    start(d, nullptr, b, accumulate, [=](const auto&, float (&left)[64][16]) { detail::described<Element>(a, left, rank); });
+  }
+  /// What registers hold is read when products are formed, too.
+  static void multiply_add(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
+    start(d, a, b, accumulate, [](const std::vector<const uint32_t*>& registers, float (&left)[64][16]) {
+      for (int row = 0; row < 64; ++row) {
+        for (int k = 0; k < 16; ++k) {
+          const uint32_t* held = registers[row / 16 * 32 + row % 8 * 4 + k % 8 / 2];
+          left[row][k] = detail::half_of<Element>(held[row % 16 / 8 + k / 8 * 2], k % 2);
+        }
+      }
+    });
+  }
+
+ private:
+  template <class Left>
+  static void start(float (&d)[N / 2], const uint32_t* a, uint64_t b, bool accumulate, const Left& read_left) {
     detail::Products& here = detail::products_here();
     here.accumulators[threadIdx.x % 128] = d;
+    here.windows[threadIdx.x % 128] = a;
     const auto rank = static_cast<uint32_t>(emulation::rank());
     here.together([&] {
       const std::vector<float*> sums(here.accumulators, here.accumulators + 128);
+      const std::vector<const uint32_t*> registers(here.windows, here.windows + 128);
       here.started.emplace_back(here.group, [=] {
         float left[64][16], right[N][16];
-        detail::described<Element>(a, left, rank);
+        read_left(registers, left);
         detail::described<Element>(b, right, rank);
         for (int t = 0; t < 128; ++t) {
           for (int i = 0; i < N / 2; ++i) {

@@ -6,12 +6,9 @@
 
 #include <cstdint>
 
-namespace fx2ait {
+#include "fx2ait/cuda/shared_address.cuh"
 
-/// Address of an object in shared memory, as PTX wants it.
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+namespace fx2ait {
 
 /// Make a barrier that flips after `arrivals` arrivals. Needs `mbarrier_fence_init` afterwards.
 __device__ __forceinline__ void mbarrier_init(uint32_t barrier, int arrivals) {

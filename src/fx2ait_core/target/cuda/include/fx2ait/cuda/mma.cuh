@@ -7,12 +7,9 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace fx2ait {
+#include "fx2ait/cuda/shared_address.cuh"
 
-/// The 32-bit shared-memory address that PTX instructions take.
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+namespace fx2ait {
 
 /// Reads an aligned 32-bit word.
 __device__ __forceinline__ uint32_t load_shared_32(uint32_t shared) {

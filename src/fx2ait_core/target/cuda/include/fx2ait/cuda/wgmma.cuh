@@ -1,7 +1,8 @@
 // Matrix products of a warpgroup (4 consecutive warps) on Hopper's tensor cores (sm_90a only).
 //
-// `Wgmma<Element, N>::multiply_add(d, a, b, accumulate)` starts d = a * b^T (+ d) with a [64, 16],
-// b [N, 16] in shared memory and d [64, N] in float32 registers. Thread t of the warpgroup holds of
+// `Wgmma<Element, N>::multiply_add(d, a, b, accumulate)` starts d = a * b^T (+ d) with a [64, 16] in
+// shared memory, or in registers as mma_m16n8k16 takes it (each warp 16 rows), b [N, 16] in shared
+// memory and d [64, N] in float32 registers. Thread t of the warpgroup holds of
 // d, for j in 0..N/8 - 1 and r = 16 * (t / 32) + t % 32 / 4, c = 8 * j + 2 * (t % 4):
 //     d[4j] = (r, c)   d[4j + 1] = (r, c + 1)   d[4j + 2] = (r + 8, c)   d[4j + 3] = (r + 8, c + 1)
 //
@@ -71,6 +72,15 @@ __device__ __forceinline__ void wgmma_pin(float (&d)[Count]) {
   }
 }
 
+/// Keeps the compiler from using the registers of an operand for something else before this point.
+template <int Count>
+__device__ __forceinline__ void wgmma_keep(const uint32_t (&a)[Count][4]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    asm volatile("" ::"r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]) : "memory");
+  }
+}
+
 /// Gives up registers until each thread of the warpgroup has `Count`, a multiple of 8. The kernel
 /// needs `__launch_bounds__` with both arguments.
 template <int Count>
@@ -99,8 +109,8 @@ struct Wgmma;
 #define FX2AIT_NAMES_6 "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
 #define FX2AIT_NAMES_7 "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
-// %A, %B and %P are the numbers of the operands behind the accumulators.
-#define FX2AIT_WGMMA(ELEMENT, TYPE, N, NAMES, A, B, P, ...)                                       \
+// A, B, P, D, E, F are the numbers of the operands behind the accumulators.
+#define FX2AIT_WGMMA(ELEMENT, TYPE, N, NAMES, A, B, P, D, E, F, ...)                              \
   template <>                                                                                     \
   struct Wgmma<ELEMENT, N> {                                                                      \
     static __device__ __forceinline__ void multiply_add(                                          \
@@ -114,6 +124,18 @@ struct Wgmma;
           "}"                                                                                     \
           : __VA_ARGS__                                                                           \
           : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));                                   \
+    }                                                                                             \
+    static __device__ __forceinline__ void multiply_add(                                          \
+        float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {                 \
+      asm volatile(                                                                               \
+          "{\n"                                                                                   \
+          "  .reg .pred accumulate;\n"                                                            \
+          "  setp.ne.b32 accumulate, %" #F ", 0;\n"                                               \
+          "  wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE "\n"                   \
+          "    {" NAMES "}, {%" #A ", %" #B ", %" #P ", %" #D "}, %" #E ", accumulate, 1, 1, 0;\n" \
+          "}"                                                                                     \
+          : __VA_ARGS__                                                                           \
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(accumulate))); \
     }                                                                                             \
   };
 #define FX2AIT_WGMMA_BOTH(...)                \
@@ -137,14 +159,14 @@ struct Wgmma;
 #define FX2AIT_FIRST_8 FX2AIT_FIRST_7 ", " FX2AIT_NAMES_7
 #define FX2AIT_OUT_8 FX2AIT_OUT_7, FX2AIT_D16(112)
 
-FX2AIT_WGMMA_BOTH(32, FX2AIT_FIRST_1, 16, 17, 18, FX2AIT_OUT_1)
-FX2AIT_WGMMA_BOTH(64, FX2AIT_FIRST_2, 32, 33, 34, FX2AIT_OUT_2)
-FX2AIT_WGMMA_BOTH(96, FX2AIT_FIRST_3, 48, 49, 50, FX2AIT_OUT_3)
-FX2AIT_WGMMA_BOTH(128, FX2AIT_FIRST_4, 64, 65, 66, FX2AIT_OUT_4)
-FX2AIT_WGMMA_BOTH(160, FX2AIT_FIRST_5, 80, 81, 82, FX2AIT_OUT_5)
-FX2AIT_WGMMA_BOTH(192, FX2AIT_FIRST_6, 96, 97, 98, FX2AIT_OUT_6)
-FX2AIT_WGMMA_BOTH(224, FX2AIT_FIRST_7, 112, 113, 114, FX2AIT_OUT_7)
-FX2AIT_WGMMA_BOTH(256, FX2AIT_FIRST_8, 128, 129, 130, FX2AIT_OUT_8)
+FX2AIT_WGMMA_BOTH(32, FX2AIT_FIRST_1, 16, 17, 18, 19, 20, 21, FX2AIT_OUT_1)
+FX2AIT_WGMMA_BOTH(64, FX2AIT_FIRST_2, 32, 33, 34, 35, 36, 37, FX2AIT_OUT_2)
+FX2AIT_WGMMA_BOTH(96, FX2AIT_FIRST_3, 48, 49, 50, 51, 52, 53, FX2AIT_OUT_3)
+FX2AIT_WGMMA_BOTH(128, FX2AIT_FIRST_4, 64, 65, 66, 67, 68, 69, FX2AIT_OUT_4)
+FX2AIT_WGMMA_BOTH(160, FX2AIT_FIRST_5, 80, 81, 82, 83, 84, 85, FX2AIT_OUT_5)
+FX2AIT_WGMMA_BOTH(192, FX2AIT_FIRST_6, 96, 97, 98, 99, 100, 101, FX2AIT_OUT_6)
+FX2AIT_WGMMA_BOTH(224, FX2AIT_FIRST_7, 112, 113, 114, 115, 116, 117, FX2AIT_OUT_7)
+FX2AIT_WGMMA_BOTH(256, FX2AIT_FIRST_8, 128, 129, 130, 131, 132, 133, FX2AIT_OUT_8)
 
 #undef FX2AIT_WGMMA_BOTH
 #undef FX2AIT_WGMMA
