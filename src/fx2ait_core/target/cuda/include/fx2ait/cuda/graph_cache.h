@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
-#include <utility>
 #include <vector>
 
 #include "fx2ait/cuda/check.h"
@@ -18,7 +17,10 @@ namespace fx2ait::cuda {
 ///
 /// A sequence is recorded when its key comes a second time: the first time it is launched plainly, which
 /// loads its kernels and spares callers whose pointers never repeat the price of recording. The least
-/// recently used graph makes room, by being updated in place where the topology allows.
+/// recently used graph makes room.
+///
+/// Graphs are instantiated anew, not updated in place (cudaGraphExecUpdate): that also succeeds for
+/// sequences of other kernels, whose launch attributes (clusters, dependent launches) it may leave behind.
 class GraphCache {
  public:
   using Key = std::vector<int64_t>;
@@ -70,19 +72,10 @@ class GraphCache {
     const Recording recording(recorder_, launch);
     std::list<Entry> made;
     made.push_back({key, nullptr});
+    FX2AIT_CUDA_CHECK(cudaGraphInstantiate(&made.front().graph, recording.graph(), 0));
     if (entries_.size() >= capacity) {
-      Entry victim = std::move(entries_.back());
+      cudaGraphExecDestroy(entries_.back().graph);  // freed once it no longer runs
       entries_.pop_back();
-      cudaGraphExecUpdateResultInfo outcome;
-      if (cudaGraphExecUpdate(victim.graph, recording.graph(), &outcome) == cudaSuccess) {
-        made.front().graph = victim.graph;
-      } else {
-        cudaGetLastError();                  // of another topology
-        cudaGraphExecDestroy(victim.graph);  // freed once it no longer runs
-      }
-    }
-    if (made.front().graph == nullptr) {
-      FX2AIT_CUDA_CHECK(cudaGraphInstantiate(&made.front().graph, recording.graph(), 0));
     }
     entries_.splice(entries_.begin(), made);
   }
