@@ -76,7 +76,8 @@ def _relative_latency(axes: Any, rows: list[Mapping[str, Any]]) -> None:
     axes.set_xlabel("batch")
     axes.set_ylabel("latency, fx2ait = 1")
     axes.grid(True, alpha=0.3)
-    axes.legend(fontsize=7)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1)}  # lines may cross all of the plot
+    axes.legend(fontsize=7, ncols=2, **below)
 
 
 def _layers_beside_floors(axes: Any, table: Mapping[str, Any]) -> None:
