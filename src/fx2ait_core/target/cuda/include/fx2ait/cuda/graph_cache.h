@@ -19,8 +19,8 @@ namespace fx2ait::cuda {
 /// loads its kernels and spares callers whose pointers never repeat the price of recording. The least
 /// recently used graph makes room.
 ///
-/// Graphs are instantiated anew, not updated in place (cudaGraphExecUpdate): that also succeeds for
-/// sequences of other kernels, whose launch attributes (clusters, dependent launches) it may leave behind.
+/// Graphs are instantiated anew, not updated in place (cudaGraphExecUpdate): with other kernels, clusters and
+/// dependent launches in them, updated ones seem to have answered wrongly (docs/performance.md).
 class GraphCache {
  public:
   using Key = std::vector<int64_t>;
