@@ -198,11 +198,6 @@ class Cost:
         return 1.03 + max(waves * work + finishes * finish + meeting + fetched, self.traffic_us)
 
 
-def estimate_us(problem: Problem, tile: Tile) -> float:
-    """Predicted time of one configuration."""
-    return Cost.of(problem).estimate_us(tile)
-
-
 def _usable_part(cluster: int) -> float:
     """The part of the multiprocessors that clusters of so many blocks can take: each lies within one of
     the device's groups of 16 to 18 multiprocessors."""
