@@ -10,7 +10,7 @@ import numpy as np
 from fx2ait_core.sdk import DType, Problem
 
 from .cuda_shape import ConvShape
-from .cuda_strip_tile import Cycles, Tile, window_of
+from .cuda_strip_tile import Bands, Cycles, Tile
 
 THREADS = 128
 """Of each of a block's two warpgroups: one multiplies, the other brings and stores."""
@@ -63,32 +63,26 @@ def pack_planes(shape: ConvShape, channels: int, dtype: DType, weight: np.ndarra
 class PlaneGeometry:
     """What a tile needs. ``copies``: of 4 columns, that bring a band's rows to shared memory."""
 
-    band_rows: int
-    kept_rows: int
-    blocks: int
+    bands: Bands
     copies: int
     shared_bytes: int
     resident: int
 
     @classmethod
     def of(cls, problem: Problem, tile: Tile) -> PlaneGeometry:
-        shape, window, order = ConvShape.of(problem), window_of(problem), PlaneOrder.of(ConvShape.of(problem))
-        band_rows = tile.steps * window.stride[0]
-        kept_rows = max(0, window.kernel[0] - window.stride[0])
-        fresh = band_rows * shape.stride_h
-        needed = (band_rows - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
-        blocks = ceil(needed / fresh)
+        shape, bands = ConvShape.of(problem), Bands.of(problem, tile)
+        order = PlaneOrder.of(shape)
         quads = ceil((3 + (COLUMNS - 1) * shape.stride_w + order.chunks * 8) / 4)
-        copies = fresh * shape.channels * quads
-        ring = ceil((blocks + 1) * copies * 8 / 128) * 128
+        copies = bands.fresh * shape.channels * quads
+        ring = ceil((bands.blocks + 1) * copies * 8 / 128) * 128
         source = 4 if problem.operands[0].external else 2
-        raw = ceil(blocks * copies * 4 * source / 128) * 128
+        raw = ceil(bands.blocks * copies * 4 * source / 128) * 128
         weights = order.steps * tile.channels * 32
         staging = tile.steps * COLUMNS * (tile.channels * problem.result.dtype.itemsize + 16)
         shared = weights + ring + raw + staging
-        barriers = 8 * (2 * (blocks + 1) + 2)
+        barriers = 8 * (2 * (bands.blocks + 1) + 2)
         by_memory = int(problem.target["shared_memory_per_multiprocessor"]) // (shared + barriers + 1024)
-        return cls(band_rows, kept_rows, blocks, copies, shared, max(1, min(by_memory, MOST_RESIDENT)))
+        return cls(bands, copies, shared, max(1, min(by_memory, MOST_RESIDENT)))
 
 
 def plane_cycles(problem: Problem, tile: Tile) -> Cycles:
@@ -96,6 +90,6 @@ def plane_cycles(problem: Problem, tile: Tile) -> Cycles:
     fitted to the ``standalone-stem`` record, rms error 8%."""
     geometry, steps = PlaneGeometry.of(problem, tile), PlaneOrder.of(ConvShape.of(problem)).steps
     product = steps * tile.channels / 2
-    row = max(1.1 * product, 193 + 0.52 * product + 0.8 * geometry.copies / geometry.band_rows)
-    band = 240 + geometry.band_rows * row
-    return Cycles(860 + 2.2 * geometry.kept_rows * row, band, 1600, 1.35 * band)
+    row = max(1.1 * product, 193 + 0.52 * product + 0.8 * geometry.copies / geometry.bands.rows)
+    band = 240 + geometry.bands.rows * row
+    return Cycles(860 + 2.2 * geometry.bands.kept * row, band, 1600, 1.35 * band)

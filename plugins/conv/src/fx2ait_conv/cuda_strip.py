@@ -140,7 +140,7 @@ def emit(name: str, problem: Problem, config: Tile) -> KernelSource:
         reads_elements=str("element" in accesses).lower(),
         **launch_variables(problem),
     )
-    names = ["strip_tile", "strip_windows", "strip_launch", "patch_loader"]
+    names = ["strip_bands", "strip_tile", "strip_windows", "strip_launch", "patch_loader"]
     names += PLANE_HEADERS if config.wgmma else STRIP_HEADERS
     packing = pack_planes if config.wgmma else pack
     return KernelSource(

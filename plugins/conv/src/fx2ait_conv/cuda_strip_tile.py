@@ -41,54 +41,65 @@ def window_of(problem: Problem) -> WindowReduction:
 
 
 @dataclass(frozen=True)
+class Bands:
+    """Rows of the convolution that a tile computes and keeps per band, and of the input that are new to
+    it; ``blocks`` times as many hold what it reads. The arithmetic of ``StripBands``."""
+
+    rows: int
+    kept: int
+    fresh: int
+    blocks: int
+
+    @classmethod
+    def of(cls, problem: Problem, tile: Tile) -> Bands:
+        shape, window = ConvShape.of(problem), window_of(problem)
+        rows = tile.steps * window.stride[0]
+        fresh = rows * shape.stride_h
+        needed = (rows - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
+        return cls(rows, max(0, window.kernel[0] - window.stride[0]), fresh, ceil(needed / fresh))
+
+
+@dataclass(frozen=True)
 class Geometry:
     """How k is laid out, and what a tile needs; the arithmetic of ``StripTile`` in ``strip_tile.cuh``.
 
-    ``pixel``: channels of a pixel in shared memory. ``band_rows``: rows of the convolution at a time.
-    ``chunks``: of 16 bytes, that a band brings to shared memory.
+    ``pixel``: channels of a pixel in shared memory. ``chunks``: of 16 bytes, that a band brings to
+    shared memory.
     """
 
     pixel: int
     row_steps: int
     padded_k: int
-    band_rows: int
-    kept_rows: int
-    fresh: int
-    blocks: int
+    bands: Bands
     chunks: int
     shared_bytes: int
     resident: int
 
     @classmethod
     def of(cls, problem: Problem, tile: Tile) -> Geometry:
-        shape, window = ConvShape.of(problem), window_of(problem)
+        shape, bands = ConvShape.of(problem), Bands.of(problem, tile)
         pixel = pixel_channels(shape)
         unit = 8 // pixel
         copies = unit // gcd(shape.stride_w, unit)
         row_steps = ceil(shape.kernel_w * pixel / 16)
         padded_k = shape.kernel_h * row_steps * 16
-        band_rows = tile.steps * window.stride[0]
-        kept_rows = max(0, window.kernel[0] - window.stride[0])
-        fresh = band_rows * shape.stride_h
-        needed = (band_rows - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
-        blocks = ceil(needed / fresh)
         columns = 16 * tile.warps
         reach = (shape.kernel_w - 1) * shape.dilation_w + 1
         window_chunks = reach if shape.dilation_w > 1 else 2 * row_steps
         row_chunks = ceil((columns - 1) * shape.stride_w / unit) + window_chunks
-        copy_bytes = blocks * fresh * row_chunks * 16 + (64 if copies > 1 else 0)
+        copy_bytes = bands.blocks * bands.fresh * row_chunks * 16 + (64 if copies > 1 else 0)
         patch = _up(copies * copy_bytes + (2 * row_steps - 1) * 16 * shape.dilation_w + 16)
         weights = tile.channels * padded_k * 2
         source = 4 if problem.operands[0].external else 2
-        raw = _up(shape.channels * fresh * ceil((3 + (row_chunks + 1) * unit) / 4) * 4 * source)
+        raw = _up(shape.channels * bands.fresh * ceil((3 + (row_chunks + 1) * unit) / 4) * 4 * source)
         staging = tile.steps * columns * (tile.channels * problem.result.dtype.itemsize + 16)
         shared = weights + patch + raw + staging
-        registers = 88 + band_rows * tile.channels // 2 + kept_rows * tile.channels // 4
+        registers = 88 + bands.rows * tile.channels // 2 + bands.kept * tile.channels // 4
         by_registers = 65536 // (32 * tile.warps * min(255, registers))
         by_memory = int(problem.target["shared_memory_per_multiprocessor"]) // (shared + 1024)
         resident = max(1, min(by_registers, by_memory, 8))
-        chunks = copies * fresh * row_chunks
-        return cls(pixel, row_steps, padded_k, band_rows, kept_rows, fresh, blocks, chunks, shared, resident)
+        chunks = copies * bands.fresh * row_chunks
+        return cls(pixel, row_steps, padded_k, bands, chunks, shared, resident)
 
 
 def _up(size: int) -> int:
@@ -126,11 +137,11 @@ def strip_cycles(problem: Problem, tile: Tile) -> Cycles:
     product = columns * tile.channels * geometry.padded_k / (rate * (0.5 if target.has("wgmma") else 0.9))
     finish = columns * tile.channels * 0.03
     bring = geometry.chunks * 0.6
-    above = (product + finish) * geometry.kept_rows
-    begin = 600 + geometry.chunks * geometry.blocks * 1.5 + above
-    band = 150 + geometry.band_rows * (product + finish) + bring
-    alone = 950 + geometry.band_rows * tile.channels * (steps + 4.5)
-    return Cycles(begin, band, 3200 + geometry.kept_rows * tile.channels * steps, max(alone, band))
+    above = (product + finish) * geometry.bands.kept
+    begin = 600 + geometry.chunks * geometry.bands.blocks * 1.5 + above
+    band = 150 + geometry.bands.rows * (product + finish) + bring
+    alone = 950 + geometry.bands.rows * tile.channels * (steps + 4.5)
+    return Cycles(begin, band, 3200 + geometry.bands.kept * tile.channels * steps, max(alone, band))
 
 
 def estimate_us(problem: Problem, tile: Tile, cycles: Cycles, resident: int) -> float:

@@ -7,18 +7,20 @@
 
 namespace fx2ait_conv {
 
-/// A block walks down a strip of the result, `Steps` rows (a band) at a time: 64 columns and `Channels`
-/// channels of the convolution, of which each warp of one warpgroup has 16 columns. Another warpgroup
-/// brings and stores. `Resident` blocks share a multiprocessor.
+/// Bands of 64 columns, of which each warp of one warpgroup has 16. Another warpgroup brings and stores.
+/// `Resident` blocks share a multiprocessor.
 ///
 /// A channel's part of a row is a plane; planes lie in shared memory as they are. 8 neighbouring columns
 /// of a plane are a chunk; the windows of a kernel row begin at a chunk's element `shift`, so that
 /// where the stride is even every window's chunks begin at even columns.
 template <class Shape, class Window, int Channels, int Steps, int Resident>
-struct PlaneTile {
-  static constexpr int channels = Channels, steps = Steps, resident = Resident;
+struct PlaneTile : StripBands<Shape, Window, 64, Channels, Steps> {
+  using Bands = StripBands<Shape, Window, 64, Channels, Steps>;
+  using Bands::blocks;
+  using Bands::columns;
+  using Bands::fresh;
+  static constexpr int resident = Resident;
   static constexpr int threads = 128;  // of each warpgroup
-  static constexpr int columns = 64;
 
   static constexpr __host__ __device__ int chunks_from(int shift) { return (Shape::kernel_w + shift + 7) / 8; }
   static constexpr int parity = Shape::pad_left % 2;
@@ -32,16 +34,7 @@ struct PlaneTile {
   static constexpr int side_steps = units / 2;  // of a kernel row
   static constexpr int k_steps = Shape::kernel_h * side_steps + units % 2 * ((Shape::kernel_h + 1) / 2);
 
-  // Rows of the convolution: a band computes new ones, and keeps the last for the next band.
-  static constexpr int band_rows = Steps * Window::stride_h;
-  static constexpr int kept_rows = Window::kernel_h > Window::stride_h ? Window::kernel_h - Window::stride_h : 0;
-  static_assert(kept_rows <= band_rows);
-
-  // Rows of the input: `fresh` ones per band; `blocks` times as many hold what a band reads, in a ring
-  // with room for those that are new to the next band.
-  static constexpr int fresh = band_rows * Shape::stride_h;
-  static constexpr int needed = (band_rows - 1) * Shape::stride_h + (Shape::kernel_h - 1) * Shape::dilation_h + 1;
-  static constexpr int blocks = (needed + fresh - 1) / fresh;
+  // The ring has room for the rows that are new to the next band, too.
   static constexpr int parts = blocks + 1;
 
   /// Columns of the input under `columns` ones of the convolution, the first window's first chunk included.
@@ -63,13 +56,9 @@ struct PlaneTile {
   static constexpr int weight_step_bytes = 2 * Channels * 16;
   static constexpr int weight_bytes = k_steps * weight_step_bytes;
 
-  template <class Result>
-  static constexpr int staging_pitch = Channels * int{sizeof(Result)} + 16;  // bytes per column
-  template <class Result>
-  static constexpr int staging_bytes = Steps * columns * staging_pitch<Result>;
-
   template <class Source, class Result>
-  static constexpr int shared_bytes = weight_bytes + ring_bytes + raw_bytes<Source> + staging_bytes<Result>;
+  static constexpr int shared_bytes =
+      weight_bytes + ring_bytes + raw_bytes<Source> + Bands::template staging_bytes<Result>;
 
   // Of two resident blocks' registers, those who multiply need most.
   static constexpr int multiplying_registers = 200, moving_registers = 56;

@@ -3,22 +3,25 @@
 
 #include <cstdint>
 
+#include "fx2ait_conv/strip_bands.cuh"
+
 namespace fx2ait_conv {
 
 constexpr int greatest_divisor(int a, int b) { return b == 0 ? a : greatest_divisor(b, a % b); }
 constexpr int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-/// A block walks down a strip of the result, `Steps` rows (a band) at a time: `Warps` x 16 columns
-/// and `Channels` channels of the convolution; each warp has 16 columns. `Resident` blocks share
-/// a multiprocessor.
+/// Bands of `Warps` x 16 columns; each warp has 16 columns. `Resident` blocks share a multiprocessor.
 ///
 /// The input lies in shared memory as rows of pixels of Shape::pixel channels, a power of two up to
 /// 8. 16 bytes of a row are a chunk: 8 neighbours in k. A window that does not begin at a chunk's
 /// start reads another copy of the row, shifted so that it does.
 template <class Shape, class Window, int Warps, int Channels, int Steps, int Resident>
-struct StripTile {
-  static constexpr int warps = Warps, channels = Channels, steps = Steps, resident = Resident;
-  static constexpr int threads = Warps * 32, columns = Warps * 16;
+struct StripTile : StripBands<Shape, Window, Warps * 16, Channels, Steps> {
+  using Bands = StripBands<Shape, Window, Warps * 16, Channels, Steps>;
+  using Bands::blocks;
+  using Bands::columns;
+  using Bands::fresh;
+  static constexpr int warps = Warps, resident = Resident, threads = Warps * 32;
 
   static constexpr int unit = 8 / Shape::pixel;  // pixels of a chunk
   static constexpr int residue = greatest_divisor(Shape::stride_w, unit);
@@ -32,18 +35,7 @@ struct StripTile {
   static constexpr int chunk_bytes = 16 * Shape::dilation_w;  // from one of a window's chunks to the next
   static_assert(Shape::dilation_w == 1 || unit == 1, "dilated windows are made of whole chunks");
 
-  // Rows of the convolution: a band computes new ones, and keeps the last for the next band.
-  static constexpr int band_rows = Steps * Window::stride_h;
-  static constexpr int kept_rows = Window::kernel_h > Window::stride_h ? Window::kernel_h - Window::stride_h : 0;
-  static_assert(kept_rows <= band_rows);
-
-  // Rows of the input: `fresh` ones per band; `blocks` times as many hold what a band reads, in a ring.
-  static constexpr int fresh = band_rows * Shape::stride_h;
-  static constexpr int reach_h = (Shape::kernel_h - 1) * Shape::dilation_h + 1;
   static constexpr int reach_w = (Shape::kernel_w - 1) * Shape::dilation_w + 1;
-  static constexpr int needed = (band_rows - 1) * Shape::stride_h + reach_h;
-  static constexpr int blocks = (needed + fresh - 1) / fresh;
-
   static constexpr int window_chunks = Shape::dilation_w > 1 ? reach_w : 2 * row_steps;
   /// Chunks of the input under `columns` columns of the convolution.
   static constexpr __host__ __device__ int chunks_under(int columns) {
@@ -65,13 +57,9 @@ struct StripTile {
   template <class Source>
   static constexpr int raw_bytes = round_up(Shape::channels * fresh * raw_quads * 4 * int{sizeof(Source)}, 128);
 
-  template <class Result>
-  static constexpr int staging_pitch = Channels * int{sizeof(Result)} + 16;  // bytes per column
-  template <class Result>
-  static constexpr int staging_bytes = Steps * columns * staging_pitch<Result>;
-
   template <class Source, class Result>
-  static constexpr int shared_bytes = weight_bytes + patch_bytes + raw_bytes<Source> + staging_bytes<Result>;
+  static constexpr int shared_bytes =
+      weight_bytes + patch_bytes + raw_bytes<Source> + Bands::template staging_bytes<Result>;
 
   static_assert(Channels % 16 == 0);
 };
