@@ -112,7 +112,7 @@ struct PlaneLane {
 
 /// Quads are read and multiplied in groups, so many at once. Registers hold so many groups, of which some
 /// are read ahead, while those before them are multiplied.
-constexpr int plane_group = 2, plane_groups_held = 3, plane_groups_ahead = 2;
+constexpr int plane_group = 1, plane_groups_held = 4, plane_groups_ahead = 2;
 using PlaneQuads = uint32_t[plane_groups_held][plane_group][4];
 
 /// Starts reading quad Number, if there is one.
