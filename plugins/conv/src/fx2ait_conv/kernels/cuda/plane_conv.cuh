@@ -22,7 +22,7 @@
 namespace fx2ait_conv {
 
 /// Where a block's two warpgroups meet: rows that have come, rows that are free again, a band that is
-/// staged, and its place that is free again. Each of the four warps of a side arrives once.
+/// staged, and its place that is free again. Each thread of a side arrives once.
 template <class Tile>
 struct PlaneBarriers {
   uint32_t come, free, staged, stored;
@@ -37,14 +37,11 @@ struct PlaneBarriers {
 
   /// By one thread, before the block meets.
   __device__ __forceinline__ void init() const {
-    for (int i = 0; i < count; ++i) fx2ait::mbarrier_init(come + i * 8, Tile::threads / 32);
+    for (int i = 0; i < count; ++i) fx2ait::mbarrier_init(come + i * 8, Tile::threads);
     fx2ait::mbarrier_fence_init();
   }
-  /// By all threads of a warp: what they did before is done.
-  static __device__ __forceinline__ void arrive(uint32_t barrier) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) fx2ait::mbarrier_arrive(barrier);
-  }
+  /// By each thread of a side: what it did before is done.
+  static __device__ __forceinline__ void arrive(uint32_t barrier) { fx2ait::mbarrier_arrive(barrier); }
 };
 
 /// One of the ring's parts, and how often (modulo 2) it was the turn of the first.
