@@ -279,9 +279,14 @@ def load(path: Path | str, *, settings: Settings | None = None) -> Engine:
     """
     settings = settings or Settings.from_environment()
     registry = load_plugins(settings, [builtin]).registry
-    return artifact.load(
-        Path(path), settings, lambda name, arch: registry.backend(name).detect(arch, settings)
-    )
+
+    def detect(name: str, arch: str | None) -> Target:
+        backend = registry.backend(name)
+        if (reason := backend.available(settings)) is not None:
+            raise TargetError(reason)
+        return backend.detect(arch, settings)
+
+    return artifact.load(Path(path), settings, detect)
 
 
 def plugins(*, settings: Settings | None = None) -> PluginSet:

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fx2ait_core import compiler
 from fx2ait_core.errors import ArtifactError, TargetError
 from fx2ait_core.runtime import container_file
 from fx2ait_core.runtime.artifact import check_target, extract_sources, inspect, load, save, weights
 from fx2ait_core.runtime.container_file import check_seal, read_manifest, read_member, write_sealed
 from fx2ait_core.runtime.weights import embedded_weights
 from fx2ait_core.settings import Settings
+from fx2ait_core.target.cuda.driver import NoDevice
 from fx2ait_core.target.target import Target
 
 HEADER = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}  '
@@ -243,8 +245,19 @@ def test_no_device():
     def detect(name, arch):
         raise TargetError("no GPU; check the driver")
 
-    with pytest.raises(ArtifactError, match="cuda, which is not usable here: no GPU; check the driver"):
+    with pytest.raises(ArtifactError, match="cuda sm_80, which cannot run here: no GPU; check the driver"):
         check_target(Path("e"), {"name": "cuda", "arch": "sm_80"}, detect)
+
+
+def test_loading_without_a_gpu_says_nothing_of_compiling(tmp_path, monkeypatch):
+    def no_device():
+        raise NoDevice("no driver; install one")
+
+    monkeypatch.setattr("fx2ait_core.target.cuda.backend.first_device", no_device)
+    made = engine(tmp_path)
+    made.manifest["target"] = {"name": "cuda", "arch": "sm_90a", "features": []}
+    with pytest.raises(ArtifactError, match=r"sm_90a, which cannot run here: no driver; install one$"):
+        compiler.load(save(made, tmp_path / "e.fx2ait"), settings=Settings())
 
 
 def test_weights_are_found_among_other_braces(tmp_path):

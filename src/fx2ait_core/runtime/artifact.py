@@ -140,7 +140,7 @@ def check_target(path: Path, wanted: Mapping[str, Any], detect: Detect) -> None:
         here = detect(str(wanted["name"]), "native" if wanted.get("arch") == "native" else None)
     except Fx2aitError as error:
         raise ArtifactError(
-            f"{path} is made for {wanted['name']}, which is not usable here: {error}"
+            f"{path} is made for {wanted['name']} {wanted.get('arch', '')}, which cannot run here: {error}"
         ) from error
     arch = str(wanted.get("arch", ""))
     missing = sorted(set(wanted.get("features", ())) - here.features)
