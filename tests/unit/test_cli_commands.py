@@ -16,6 +16,7 @@ from fx2ait_core.cli.app import application
 from fx2ait_core.cli.options import BatchChoice
 from fx2ait_core.errors import BuildError, SettingsError
 from fx2ait_core.settings import Settings
+from fx2ait_core.target.cuda.driver import NoDevice
 
 RECIPE = """\
 name: tiny
@@ -202,9 +203,40 @@ def test_a_library_for_another_machine_is_saved_but_not_run(
     assert call("compile", recipe, "--arch", "sm_90a", "-o", tmp_path / "e").exit_code == 0
     assert asked["target"] == "cuda"
     assert asked["precision"] == "fp16"
-    result = call("run", recipe, "--arch", "sm_90a")
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "benchmark"])
+def test_what_cannot_run_here_is_said_before_anything_is_compiled(
+    compiler: Pretence, recipe: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_device() -> None:
+        raise NoDevice("no driver; install one")
+
+    monkeypatch.setattr("fx2ait_core.target.cuda.backend.first_device", no_device)
+    result = call(command, recipe, "--arch", "sm_90a")
     assert result.exit_code == 2
-    assert "cannot run on this machine; use `fx2ait compile`" in result.stderr
+    assert "cuda sm_90a cannot run on this machine (no driver; install one)" in result.stderr
+    assert "use `fx2ait compile` to build the file" in result.stderr
+    assert not compiler.options
+    assert "model" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--target", "tpu"], "no plugin brings a target 'tpu'"),
+        (["--target", "cpu", "--arch", "z80"], "z80"),
+        (["--arch", "sm_70"], "cuda has no architecture 'sm_70'"),
+    ],
+)
+def test_a_machine_that_does_not_exist_is_refused_at_once(
+    compiler: Pretence, recipe: Path, words: list[str], expected: str
+) -> None:
+    result = call("compile", recipe, *words)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert not compiler.options
+    assert "model" not in result.stderr
 
 
 @pytest.mark.parametrize(

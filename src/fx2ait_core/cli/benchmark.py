@@ -21,7 +21,7 @@ from ..report.plot import check_plot, plot_benchmark
 from ..report.progress import ProgressListener
 from ..report.tables import table
 from .command import command
-from .compiling import Prepared, engine_for, for_engine, make_model, prepare
+from .compiling import Prepared, check_machine, engine_for, for_engine, make_model, prepare
 from .options import CompileOptions, JsonOption, RecipeArgument
 from .output import check_writable, progress, show, written_whole
 
@@ -199,6 +199,8 @@ def benchmark(
     """
     prepared = prepare(recipe, options)
     check_options(measuring, prepared.target)
+    if engine is None:
+        check_machine(prepared, to_run=True)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         made = engine_for(prepared, model, engine, listener)

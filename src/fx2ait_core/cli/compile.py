@@ -10,7 +10,7 @@ import typer
 from ..report.columns import byte_count
 from ..report.plain import plain
 from .command import command
-from .compiling import compile_model, make_model, prepare
+from .compiling import check_machine, compile_model, make_model, prepare
 from .options import CompileOptions, JsonOption, RecipeArgument
 from .output import check_writable, progress, show
 
@@ -41,6 +41,7 @@ def compile(
     prepared = prepare(recipe, options)
     path = output or Path(prepared.recipe.name + SUFFIX)
     check_writable(path)
+    check_machine(prepared, to_run=False)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         compiled = compile_model(model, prepared, listener)

@@ -104,6 +104,18 @@ def prepare(recipe_argument: str, options: CompileOptions) -> Prepared:
     return Prepared(recipe, path.parent, target, options, settings, plugins)
 
 
+def check_machine(prepared: Prepared, *, to_run: bool) -> None:
+    """Raises :class:`~fx2ait_core.errors.TargetError` where the target or the architecture does not exist or,
+    with ``to_run``, where an engine for it cannot be called here: before the model is made and compiled."""
+    backend = prepared.plugins.registry.backend(prepared.target)
+    target = backend.detect(prepared.options.arch, prepared.settings)
+    if to_run and (reason := backend.runs_here(target, prepared.settings)) is not None:
+        raise TargetError(
+            f"an engine for {target.name} {target.arch} cannot run on this machine ({reason}); use "
+            "`fx2ait compile` to build the file, or leave --arch out"
+        )
+
+
 def make_model(prepared: Prepared, progress: ProgressListener) -> torch.nn.Module:
     """The recipe's model, in eval mode on the CPU."""
     from ..recipes.instantiate import instantiate  # noqa: PLC0415  # imports torch
@@ -147,23 +159,12 @@ def compile_model(model: torch.nn.Module, prepared: Prepared, progress: Progress
     return Compiled(engine, time.perf_counter() - started)
 
 
-def runnable(engine: Any) -> Any:
-    """``engine`` when it can be called here; raises :class:`~fx2ait_core.errors.TargetError` otherwise."""
-    if not callable(engine):
-        target = engine.manifest["target"]
-        raise TargetError(
-            f"an engine for {target['name']} {target['arch']} cannot run on this machine; use "
-            "`fx2ait compile` to build the file, or leave --arch out"
-        )
-    return engine
-
-
 def engine_for(
     prepared: Prepared, model: torch.nn.Module, file: Path | None, progress: ProgressListener
 ) -> Any:
     """The engine saved in ``file``, or one compiled now (from the caches where possible)."""
     if file is None:
-        return runnable(compile_model(model, prepared, progress).engine)
+        return compile_model(model, prepared, progress).engine
     from ..compiler import load  # noqa: PLC0415  # imports torch
 
     progress.stage("load")

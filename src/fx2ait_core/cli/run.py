@@ -15,7 +15,7 @@ from .benchmark import (
     write_files,
 )
 from .command import command
-from .compiling import compile_model, make_model, prepare, runnable
+from .compiling import check_machine, compile_model, make_model, prepare
 from .options import CompileOptions, JsonOption, RecipeArgument
 from .output import progress, show
 from .verify import VerifyOptions, verify_engine
@@ -41,10 +41,11 @@ def run(
     """
     prepared = prepare(recipe, options)
     check_options(measuring, prepared.target)
+    check_machine(prepared, to_run=True)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         compiled = compile_model(model, prepared, listener)
-        engine = runnable(compiled.engine)
+        engine = compiled.engine
         listener.stage("verify")
         verification = verify_engine(engine, model, prepared, checks)
         verification.raise_if_failed()

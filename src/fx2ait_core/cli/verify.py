@@ -11,7 +11,7 @@ import typer
 from ..report.columns import verification_cells
 from ..report.tables import table
 from .command import EXIT_ERROR, command
-from .compiling import Prepared, engine_for, for_engine, make_model, prepare
+from .compiling import Prepared, check_machine, engine_for, for_engine, make_model, prepare
 from .options import CompileOptions, JsonOption, RecipeArgument
 from .output import complain, progress, show
 
@@ -71,6 +71,8 @@ def verify(
         fx2ait verify resnet18 --engine resnet18.fx2ait --json
     """
     prepared = prepare(recipe, options)
+    if engine is None:
+        check_machine(prepared, to_run=True)
     with progress(quiet=json) as listener:
         model = make_model(prepared, listener)
         made = engine_for(prepared, model, engine, listener)
