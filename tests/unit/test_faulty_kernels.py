@@ -106,6 +106,13 @@ def test_reasons_are_listed(changed: dict[str, Any], reason: str) -> None:
         offers(**changed)
 
 
+def test_a_kernel_that_is_left_out_is_named() -> None:
+    left_out = [Contribution(replace(kernel(), name=name), "a plugin 1.0") for name in ("op_cpu", "op_fast")]
+    registry = Registry({"kernels": [], "disabled_kernels": left_out})
+    with pytest.raises(KernelError, match=r"op_fast \(a plugin 1\.0\): left out by FX2AIT_DISABLE_KERNELS"):
+        offers_for(PROBLEM, registry, "layer1")
+
+
 def test_text_in_place_of_a_kernel_source_is_a_failed_candidate() -> None:
     offered = offers(emit=lambda name, problem, config: "void f() {}")
     with (

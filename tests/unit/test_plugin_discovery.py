@@ -196,6 +196,8 @@ def test_blocked_by_entry_or_distribution(site: Site, name: str) -> None:
     plugins = site.load(name)
     assert row(plugins, "nice-plugin").status == "blocked"
     assert row(plugins, "other").status == "ok"
+    assert "nice-plugin[nice] 1.0: blocked: named in FX2AIT_DISABLE_PLUGINS" in plugins.install_hint
+    assert "other" not in plugins.install_hint
 
 
 def test_a_name_that_blocks_nothing_is_told(site: Site) -> None:

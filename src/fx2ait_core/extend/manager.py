@@ -16,6 +16,8 @@ from .loading import LoadedPlugin, load_plugin
 from .registry import Contribution, Registry
 from .report import INSTALL_HINT, PluginRow, Status, describe_problems
 
+_BLOCKED = "named in FX2AIT_DISABLE_PLUGINS or by --no-plugin (the setting disabled_plugins)"
+
 
 @dataclass(frozen=True)
 class PluginSet:
@@ -38,7 +40,7 @@ class PluginSet:
 
     @property
     def install_hint(self) -> str:
-        """How to get plugins where there are none, else what is wrong with some; empty when all is well."""
+        """How to get plugins where there are none, else why some are not in use; empty when all are."""
         return describe_problems(self.rows) if self.rows else INSTALL_HINT
 
 
@@ -66,7 +68,7 @@ def load_plugins(
     for plugin in found:
         row = PluginRow(plugin.entry, plugin.distribution, plugin.version, plugin.reference, "ok")
         if _is_blocked(plugin, settings):
-            rows.append(replace(row, status="blocked", cause="named in the setting disabled_plugins"))
+            rows.append(replace(row, status="blocked", cause=_BLOCKED))
         elif len(claims := entries[plugin.entry]) > 1:
             rows.append(replace(row, status="conflict", cause=_same_entry(plugin, claims)))
         else:
@@ -97,6 +99,7 @@ def _leave_out_kernels(contributions: dict[str, list[Contribution[Any]]], disabl
             mend = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
             raise PluginError(f"disabled_kernels: no plugin brings a kernel {name!r}; {mend}")
     contributions["kernels"] = [c for c in brought if c.value.name not in disabled]
+    contributions["disabled_kernels"] = [c for c in brought if c.value.name in disabled]
 
 
 def _is_blocked(plugin: FoundPlugin, settings: Settings) -> bool:

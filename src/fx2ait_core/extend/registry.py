@@ -107,6 +107,11 @@ class Registry:
             self._one("kernels", contribution.value.name)
         return sorted(found, key=lambda c: c.value.name)
 
+    def disabled_kernels(self, kind: str, target: str) -> list[Contribution[Kernel]]:
+        """Kernels that settings leave out, in order of discovery."""
+        kernels = self._kind("disabled_kernels")
+        return [c for c in kernels if (c.value.operator, c.value.target) == (kind, target)]
+
     @property
     def all_kernels(self) -> list[Contribution[Kernel]]:
         """Every kernel, in order of discovery."""

@@ -56,5 +56,5 @@ class PluginRow:
 
 
 def describe_problems(rows: Iterable[PluginRow]) -> str:
-    """One line per plugin that failed or is in conflict; empty when all is well."""
-    return "\n".join(str(row) for row in rows if row.status in ("failed", "conflict"))
+    """One line per plugin that is not, or not wholly, in use; empty when all are."""
+    return "\n".join(str(row) for row in rows if row.status != "ok")

@@ -59,6 +59,11 @@ def offers_for(problem: Problem, registry: Registry, where: str) -> list[Offer]:
         else:
             offers += [Offer(kernel, contribution.distribution, candidate) for candidate in found]
     if not offers:
+        reasons += [
+            f"{contribution.value.name} ({contribution.distribution}): left out by FX2AIT_DISABLE_KERNELS or "
+            "--no-kernel (the setting disabled_kernels)"
+            for contribution in registry.disabled_kernels(problem.kind, problem.target.name)
+        ]
         said = "\n  ".join(reasons) or "no installed plugin has a kernel for it"
         raise KernelError(
             f"{where}: no kernel computes {problem.kind} on {problem.target} for "
