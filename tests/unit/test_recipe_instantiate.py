@@ -1,5 +1,6 @@
 """From a recipe to a model: reproducible, calibrated, with weights that fit."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -99,30 +100,42 @@ def test_weights_that_do_not_fit_list_everything_and_change_nothing(tmp_path: Pa
 
 
 class Hostile:
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
     def __reduce__(self) -> Any:
-        return print, ("this must never run",)
+        return self.call, ("echo this must never run",)
 
 
 def test_weights_files_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"a": Hostile()}, tmp_path / "hostile.pth")
+    torch.save({"a": Hostile(print)}, tmp_path / "hostile.pth")
+    torch.save({"a": Hostile(os.system)}, tmp_path / "blocked.pth")
+    torch.save(Small(), tmp_path / "module.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"model": Small().state_dict(), "epoch": 3}, tmp_path / "nested.pth")
     (tmp_path / "noise.pth").write_bytes(b"hello" * 100)
+    (tmp_path / "zeros.pth").write_bytes(bytes(100))
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "nested.pth").read_bytes()[:1000])
     (tmp_path / "short.safetensors").write_bytes(b"\x10")
     (tmp_path / "short.pth").write_bytes(b"")
     (tmp_path / "weights.npz").write_bytes(b"")
     for name, reason in {
         "hostile.pth": r"holds more than tensors.*torch\.save\(model\.state_dict\(\), path\)",
+        "blocked.pth": r"holds more than tensors.*torch\.save\(model\.state_dict\(\), path\)",
+        "module.pth": "holds more than tensors",
         "list.pth": "no mapping",
         "nested.pth": r"no mapping of names to tensors \(its keys are model, epoch\)",
-        "noise.pth": "cannot be read",
+        "noise.pth": r"cannot be read \(KeyError: 101\); if it is damaged.*torch\.save",
+        "zeros.pth": "cannot be read",
+        "cut.pth": "cannot be read",
         "short.safetensors": "cannot be read",
         "short.pth": "cannot be read",
         "weights.npz": "read from .safetensors",
         "absent.pth": "no such weights file",
     }.items():
-        with pytest.raises(RecipeError, match=reason):
+        with pytest.raises(RecipeError, match=reason) as caught:
             load_weights(Small(), tmp_path / name)
+        assert "weights_only" not in str(caught.value)
     assert "never" not in capsys.readouterr().out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -117,11 +118,16 @@ def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     except RecipeError:
         raise
     except Exception as error:  # of a file that is noise the unpickler raises anything
-        if "Unsupported" in str(error):  # torch's own words advise to load it all the same
+        if "GLOBAL" in str(error):
             raise RecipeError(
                 f"{path}: holds more than tensors, which is not loaded because it could run code; {_MEND}"
             ) from error
-        raise RecipeError(f"{path}: the weights cannot be read: {type(error).__name__}: {error}") from error
+        cause = type(error).__name__
+        if not isinstance(error, pickle.UnpicklingError):  # where torch advises to load it all the same
+            cause += f": {error}"
+        raise RecipeError(
+            f"{path}: the weights cannot be read ({cause}); if it is damaged or of another kind, {_MEND}"
+        ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if isinstance(content, Mapping) and all(isinstance(item, torch.Tensor) for item in content.values()):
