@@ -142,9 +142,15 @@ def test_weights_files_that_cannot_be_used(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"model": "no_such_package_anywhere:model"}, "cannot be imported: ModuleNotFoundError"),
-        ({"model": "fx2ait_recipe_models:Smal"}, "has no Smal; did you mean Small?"),
-        ({"model": "fx2ait_recipe_models:constant"}, "is not callable"),
+        ({"model": "no_such_package_anywhere:model"}, "small: model: no_such.*cannot be imported: Module"),
+        (
+            {"model": "fx2ait_recipe_models:Smal"},
+            "recipe small: model: fx2ait_recipe_models has no Smal; did you mean Small?",
+        ),
+        (
+            {"model": "fx2ait_recipe_models:constant"},
+            "recipe small: model: fx2ait_recipe_models:constant is not",
+        ),
         ({"model": "fx2ait_recipe_models:number"}, "returned int, not a torch.nn.Module"),
         ({"kwargs": {"depth": 3}}, r"failed with \{'depth': 3\}: TypeError"),
     ],

@@ -39,7 +39,7 @@ def instantiate(recipe: Recipe, folder: Path) -> torch.nn.Module:
     cannot be read or do not fit.
     """
     with torch.random.fork_rng(devices=[]), _importable(folder):
-        make = _callable(recipe.model, folder)
+        make = _callable(recipe, folder)
         torch.manual_seed(recipe.seed)
         try:
             model = make(**recipe.kwargs)
@@ -136,23 +136,24 @@ def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     raise RecipeError(f"{path}: holds no mapping of names to tensors{keys}; {_MEND}")
 
 
-def _callable(path: str, folder: Path) -> Callable[..., Any]:
-    module_name, _, attributes = path.partition(":")
+def _callable(recipe: Recipe, folder: Path) -> Callable[..., Any]:
+    module_name, _, attributes = recipe.model.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
         raise RecipeError(
-            f"model: {module_name} cannot be imported: {type(error).__name__}: {error}; install the package, "
-            f"put the module beside the recipe ({folder}), or correct the name before the colon"
+            f"recipe {recipe.name}: model: {module_name} cannot be imported: {type(error).__name__}: "
+            f"{error}; install the package, put the module beside the recipe ({folder}), or correct the name "
+            "before the colon"
         ) from error
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
             near = difflib.get_close_matches(attribute, dir(found), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise RecipeError(f"model: {module_name} has no {attribute}{hint}")
+            raise RecipeError(f"recipe {recipe.name}: model: {module_name} has no {attribute}{hint}")
         found = getattr(found, attribute)
     if not callable(found):
-        raise RecipeError(f"model: {path} is not callable")
+        raise RecipeError(f"recipe {recipe.name}: model: {recipe.model} is not callable")
     return found
 
 
