@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 import fx2ait_core.compiler
+from fx2ait_core.bench.rivals import usual_rivals
 from fx2ait_core.cli.app import application
 from fx2ait_core.cli.options import BatchChoice
 from fx2ait_core.errors import BuildError, SettingsError
@@ -164,6 +165,16 @@ def test_a_wrong_engine_ends_with_code_2(compiler: Pretence, recipe: Path) -> No
     assert result.exit_code == 2
     assert "differs from the model" in result.stderr
     assert "speedup" not in result.stdout
+
+
+def test_times_of_a_wrong_engine_are_told_to_be_no_result(compiler: Pretence, recipe: Path) -> None:
+    words = ("benchmark", recipe, "--target", "cpu", "--rivals", "none", "--batch", "1,2")
+    assert "no result" not in call(*words).stdout
+    compiler.damage = 0.1
+    result = call(*words, "--json")
+    assert result.exit_code == 0
+    (note,) = [note for note in json.loads(result.stdout)["notes"] if "no result" in note]
+    assert "by more than 1.0e-03 relative L2 at batch 1, 2" in note
 
 
 def test_errors_are_one_message_and_interruption_has_its_code(compiler: Pretence, recipe: Path) -> None:
@@ -339,6 +350,13 @@ def test_every_command_explains_itself_with_an_example() -> None:
     assert "doctor" in call().output
     assert call("--version").stdout.startswith("fx2ait ")
     assert call("no-such-command").exit_code == 2
+
+
+def test_the_rivals_that_can_be_named_are_listed() -> None:
+    words = " ".join(CliRunner().invoke(application(Settings()), ["run", "--help"]).stdout.split())
+    for target in ("cuda", "cpu"):
+        names = ", ".join(dict.fromkeys(rival.path for rival in usual_rivals(target)))
+        assert f"on {target} {names}" in words.replace("│ ", "").replace(" │", "")
 
 
 def test_what_a_model_prints_stays_off_standard_output(

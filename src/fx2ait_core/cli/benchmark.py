@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +45,10 @@ class BenchmarkOptions:
     rivals: Annotated[
         str | None,
         typer.Option(
-            "--rivals", metavar="NAMES", help="Paths measured beside the engine, by commas, or none."
+            "--rivals",
+            metavar="NAMES",
+            help="Paths measured beside the engine, by commas, or none (default: on cuda eager_fp16, "
+            "eager_fp16_channels_last, torch_compile; on cpu eager, eager_channels_last, torch_compile).",
         ),
     ] = None
     compile_modes: Annotated[
@@ -102,7 +105,7 @@ def benchmark_engine(
     """Measure ``engine`` as the recipe and the options say."""
     from ..bench.benchmark import benchmark as measure  # noqa: PLC0415  # imports torch
 
-    return measure(
+    report = measure(
         engine,
         model,
         prepared.benchmark_batches,
@@ -110,6 +113,21 @@ def benchmark_engine(
         rounds=options.rounds or prepared.recipe.benchmark.rounds,
         threads=prepared.settings.threads if prepared.target == "cpu" else None,
         progress=listener,
+    )
+    limit = prepared.recipe.verify.relative_limit(prepared.target, report.precision)
+    return replace(report, notes=(*report.notes, *_wrong_note(report, limit)))
+
+
+def _wrong_note(report: BenchmarkReport, limit: float) -> tuple[str, ...]:
+    """What is to be said of times where the engine, of another model perhaps, answers wrongly."""
+    from ..bench.benchmark import ENGINE  # noqa: PLC0415  # imports torch
+
+    engine_rows = [row for row in report.rows if row.path == ENGINE]
+    if not (wrong := [f"{row.batch}" for row in engine_rows if not row.relative_l2 <= limit]):
+        return ()
+    return (
+        f"the engine differs from the recipe's model by more than {limit:.1e} relative L2 at batch "
+        f"{', '.join(wrong)}, so that its times are no result; `fx2ait verify` compares the two",
     )
 
 
