@@ -79,6 +79,18 @@ def test_sources_travel_with_the_weights_stored_once(tmp_path):
     assert (tmp_path / "out" / "weights.safetensors").read_bytes() == WEIGHTS
 
 
+def test_sources_that_cannot_be_written(tmp_path):
+    path = tmp_path / "e.fx2ait"
+    write_sealed(path, {}, {"sources/kernels/k.cpp": b"code"})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ArtifactError, match=r"file/kernels/k\.cpp cannot be written: Not a directory\. Choose"
+    ):
+        extract_sources(path, tmp_path / "file")
+    with pytest.raises(ArtifactError, match=r"/dev/null/out/kernels/k\.cpp cannot be written"):
+        extract_sources(path, Path("/dev/null/out"))
+
+
 def test_members_do_not_leave_the_folder(tmp_path):
     path = tmp_path / "e.fx2ait"
     write_sealed(path, {}, {"sources/../../evil": b"x"})
@@ -129,7 +141,9 @@ def test_a_newer_format_is_refused_with_the_mend(tmp_path, monkeypatch):
     with monkeypatch.context() as future:
         future.setattr(container_file, "FORMAT", 7)
         write_sealed(path, {"fx2ait": "fx2ait-core 9.1"}, {})
-    with pytest.raises(ArtifactError, match=r"format 7 \(made by fx2ait-core 9\.1\).*up to 1.*pip install"):
+    with pytest.raises(
+        ArtifactError, match=r"format 7 \(made by fx2ait-core 9\.1\).*up to 1.*pip install -r"
+    ):
         load(path, Settings(), never)
 
 

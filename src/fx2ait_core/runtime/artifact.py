@@ -13,7 +13,7 @@ from ..build.compile_cache import CompileCache, disk_errors
 from ..errors import ArtifactError, Fx2aitError
 from ..settings import Settings
 from ..target.target import Target
-from .container_file import read_manifest, read_member, write_sealed
+from .container_file import read_manifest, read_member, unwritable, write_sealed
 from .engine import Engine
 from .weights import embedded_weights
 
@@ -102,7 +102,10 @@ def load(path: Path, settings: Settings, detect: Detect, runtimes: int = 1) -> E
 
 
 def extract_sources(path: Path, folder: Path) -> int:
-    """Write the sources kept in an engine file below ``folder``; returns how many files there were."""
+    """Write the sources kept in an engine file below ``folder``; returns how many files there were.
+
+    Raises :class:`~fx2ait_core.errors.ArtifactError` when it is damaged or ``folder`` cannot be written.
+    """
     manifest = read_manifest(path)
     listed = manifest["members"]
     contents = {
@@ -116,8 +119,11 @@ def extract_sources(path: Path, folder: Path) -> int:
         destination = (folder / name).resolve()
         if not destination.is_relative_to(folder.resolve()):
             raise ArtifactError(f"{path}: the member {name} would be written outside {folder}.")
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        destination.write_bytes(data)
+        try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            destination.write_bytes(data)
+        except OSError as error:
+            raise unwritable(destination, error) from error
     return len(contents)
 
 

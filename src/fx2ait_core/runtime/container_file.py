@@ -64,12 +64,17 @@ def write_sealed(path: Path, manifest: Mapping[str, Any], members: Mapping[str, 
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        full = error.errno in FULL_DISK
-        mend = "Free some space, or choose another disk." if full else "Choose a folder that can be written."
-        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}. {mend}") from error
+        raise unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> ArtifactError:
+    """The error that says why ``path`` cannot be written, and what to do."""
+    full = error.errno in FULL_DISK
+    mend = "Free some space, or choose another disk." if full else "Choose a folder that can be written."
+    return ArtifactError(f"{path} cannot be written: {error.strerror or error}. {mend}")
 
 
 def check_seal(path: Path) -> None:
@@ -110,7 +115,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         made_by = manifest.get("fx2ait", "a newer fx2ait")
         raise ArtifactError(
             f"{path} is of format {version} (made by {made_by}); this version reads formats up to {FORMAT}. "
-            "Run `pip install --upgrade fx2ait-core`."
+            "Update fx2ait (in its checkout: `git pull` and `pip install -r requirements.txt`), or compile "
+            "the model again with this one."
         )
     if not isinstance(manifest.get("members"), dict):
         raise ArtifactError(f"{path}: the manifest lists no members.")
