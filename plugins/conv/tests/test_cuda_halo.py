@@ -144,7 +144,7 @@ def test_emission_is_deterministic_and_names_the_launcher() -> None:
     assert "void conv_a(" in first.text
     assert first.workspace == 0
     assert set(first.headers) == {
-        f"fx2ait_conv/{name}.cuh" for name in ("conv2d_halo", "halo_epilogue", "halo_tile")
+        f"fx2ait_conv/{name}.cuh" for name in ("conv2d_halo", "halo_tile", "pair_epilogue")
     }
 
 

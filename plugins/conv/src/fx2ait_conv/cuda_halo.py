@@ -22,11 +22,11 @@ from fx2ait_core.sdk import (
     epilogue_access,
 )
 
-from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline
+from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline, pair_channels
 from .cuda_shape import INT_MAX, ConvCost, ConvShape, compute_dtype, largest
 
 TEMPLATES = Templates(__package__)
-HEADERS = ("cuda/conv2d_halo.cuh", "cuda/halo_epilogue.cuh", "cuda/halo_tile.cuh")
+HEADERS = ("cuda/conv2d_halo.cuh", "cuda/halo_tile.cuh", "cuda/pair_epilogue.cuh")
 MOST_CANDIDATES = 6
 MOST_STAGES = 6
 WIDTH = 8
@@ -218,15 +218,15 @@ def candidates(problem: Problem) -> Sequence[Candidate]:
 def pack_weight(weight: np.ndarray, dtype: DType) -> np.ndarray:
     """``[O, I, kh, kw]`` to ``[kh * kw * blocks, rows, row]``, the input channels of a block fastest.
 
-    Result channels are padded with zeros to a multiple of 16, input channels to whole blocks. Of each
-    16 rows the first 8 are the even channels and the last 8 the odd ones.
+    Rows are the result channels in pairs (``pair_channels``); input channels are padded with zeros to whole
+    blocks.
     """
-    out_channels, channels, *taps = weight.shape
+    paired = pair_channels(weight)
+    rows, channels, *taps = paired.shape
     cut = Cut.of(channels)
-    padded = np.pad(weight, ((0, -out_channels % 16), (0, -channels % cut.row), (0, 0), (0, 0)))
-    rows = padded.shape[0]
-    paired = padded.reshape(rows // 16, 8, 2, cut.blocks, cut.row, *taps).transpose(5, 6, 3, 0, 2, 1, 4)
-    return np.ascontiguousarray(paired).reshape(-1, rows, cut.row).astype(dtype.numpy)
+    padded = np.pad(paired, ((0, 0), (0, -channels % cut.row), (0, 0), (0, 0)))
+    blocked = padded.reshape(rows, cut.blocks, cut.row, *taps).transpose(3, 4, 1, 0, 2)
+    return np.ascontiguousarray(blocked).reshape(-1, rows, cut.row).astype(dtype.numpy)
 
 
 def emit(name: str, problem: Problem, tile: HaloTile) -> KernelSource:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fx2ait_core.sdk import Decline, DType, Problem, Target
 
 from .cuda_shape import ConvShape, common_decline
@@ -36,3 +38,15 @@ def channels_decline(shape: ConvShape) -> Decline | None:
     return Decline(
         f"the {shape.channels} input and {shape.out_channels} result channels must be multiples of 8"
     )
+
+
+def pair_channels(weight: np.ndarray) -> np.ndarray:
+    """``[O, …]`` to ``[O padded with zeros to a multiple of 16, …]``, where of each 16 the first 8 are the even
+    channels and the last 8 the odd ones.
+
+    With filters as rows of the products a thread holds rows g and g + 8 of 16: so these are neighbouring
+    channels.
+    """
+    padded = np.pad(weight, ((0, -weight.shape[0] % 16), *((0, 0),) * (weight.ndim - 1)))
+    pairs = padded.reshape(-1, 8, 2, *weight.shape[1:])
+    return np.swapaxes(pairs, 1, 2).reshape(padded.shape)

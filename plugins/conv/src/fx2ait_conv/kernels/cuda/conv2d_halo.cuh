@@ -25,8 +25,8 @@
 #include "fx2ait/cuda/tensor_map.h"
 #include "fx2ait/cuda/tma.cuh"
 #include "fx2ait/cuda/wgmma.cuh"
-#include "fx2ait_conv/halo_epilogue.cuh"
 #include "fx2ait_conv/halo_tile.cuh"
+#include "fx2ait_conv/pair_epilogue.cuh"
 
 namespace fx2ait_conv {
 
@@ -130,6 +130,20 @@ __device__ __forceinline__ void multiply_halo(
   }
 }
 
+/// What finishes a tile's 64 channels from `channel` on.
+template <class Tile, class Result, class Epilogue>
+__device__ __forceinline__ PairFinish<Tile::kHeight, ImageRows, Result, Epilogue> finish_halo(
+    const HaloPlace<Tile>& place, int channel, const HaloGeometry& g) {
+  const PairPlace mine;
+  const int c = channel + mine.channel, x = place.column + mine.pixel;
+  const bool inside = c < g.out_channels;
+  const int64_t line = static_cast<int64_t>(place.image) * g.out_height + place.row;
+  const int64_t first = (line * g.out_width + min(x, g.out_width - 1)) * g.out_channels + (inside ? c : 0);
+  return {
+      first, inside ? c : 0, g.out_channels, g.out_width * g.out_channels,
+      ImageRows{inside ? g.out_height - place.row : 0, g.out_width - x}};
+}
+
 /// Computes and stores all tiles of the block.
 template <class Tile, class Element, class Result, class Epilogue, class Operand>
 __device__ __forceinline__ void consume_halos(
@@ -151,8 +165,7 @@ __device__ __forceinline__ void consume_halos(
   for (int tile = static_cast<int>(blockIdx.x) / g.slices + team * stride; tile < tiles;
        tile += kTeams * stride, ++turns) {
     const HaloPlace<Tile> place(tile, g);
-    HaloFinish<Tile::kHeight, Result, Epilogue> finish(
-        place.image, place.row, place.column, channel, g.out_height, g.out_width, g.out_channels);
+    auto finish = finish_halo<Tile, Result, Epilogue>(place, channel, g);
     if constexpr (Tile::kStaged == 0) finish.load(epilogue);
 
     // Teams take turns at the tensor cores, so that one multiplies while the other finishes.
