@@ -37,7 +37,7 @@ def without_residual(problem: Problem) -> Problem:
         RESNET,
         convolution(128, (28, 28), 128, **PADDED),
         convolution(8, (17, 9), 40, (7, 7), padding=(0, 3, 2, 1), dilation=(2, 1)),
-        convolution(64, (9, 9), 8, (1, 1), dtype=DType.bfloat16, result=DType.float32),
+        convolution(64, (9, 9), 8, (1, 2), dtype=DType.bfloat16, result=DType.float32),
     ],
 )
 def test_supported(problem: Problem) -> None:
@@ -50,6 +50,7 @@ def test_supported(problem: Problem) -> None:
     [
         (replace(RESNET, target=cuda_target("sm_80")), "wgmma"),
         (convolution(64, (56, 56), 64, stride=(1, 2)), "strides must be 1, not 1x2"),
+        (convolution(64, (56, 56), 64, (1, 1)), "one tap"),
         (convolution(64, (56, 56), 64, groups=2), "groups must be 1"),
         (convolution(12, (56, 56), 64), "multiples of 8"),
         (convolution(64, (56, 56), 20), "multiples of 8"),

@@ -138,6 +138,8 @@ def supports(problem: Problem) -> Decline | None:
     shape = ConvShape.of(problem)
     if declined := hopper_decline(problem) or groups_decline(shape):
         return declined
+    if shape.taps == 1:
+        return Decline("a window of one tap has no halo that other taps would read again")
     if (shape.stride_h, shape.stride_w) != (1, 1):
         return Decline(f"strides must be 1, not {shape.stride_h}x{shape.stride_w}")
     if declined := channels_decline(shape):
