@@ -136,7 +136,7 @@ def test_candidates_fit_the_device(batch: int, channels: int, out_channels: int,
     assert 1 <= len(found) <= cuda_wgmma.MOST_CANDIDATES
     assert [c.estimate_us for c in found] == sorted(c.estimate_us for c in found)
     for tile in (c.config for c in found):
-        barriers = 8 * (2 * tile.stages + (2 if tile.alternate else 1) + 1)
+        barriers = 8 * (2 * tile.stages + (2 if tile.alternate else 1) + tile.warpgroups)
         block = tile.stages * tile.stage_bytes + tile.sums_bytes + 1024 + barriers
         assert block <= H100["shared_memory_per_block"]
         assert tile.resident * (block + 1024) <= H100["shared_memory_per_multiprocessor"]
@@ -175,6 +175,22 @@ def test_sharing_tiles_are_offered_beside_others() -> None:
     offered = [candidate.config for candidate in CONV2D_WGMMA.candidates(problem)]
     assert any(tile.sharers > 1 for tile in offered)
     assert any(tile.sharers == 1 for tile in offered)
+
+
+@pytest.mark.parametrize(("batch", "size", "channels"), [(16, 28, 128), (16, 14, 256), (32, 14, 256)])
+def test_channel_rows_spread_a_result_over_all_multiprocessors(batch: int, size: int, channels: int) -> None:
+    """In steps of 64 pixels these results have 98 tiles of the size that suits, for 132 multiprocessors."""
+    problem = make_problem(channels, size, channels, batch=batch)
+    best = CONV2D_WGMMA.candidates(problem)[0].config
+    assert best.channel_rows and best.pixels % 64
+    assert 120 <= best.tiles(batch * size * size, channels) * best.splits <= 132
+
+
+def test_blocks_that_share_channel_rows_each_finish_some() -> None:
+    tile = Tile(48, 64, 1, alternate=False, resident=1, channel_rows=True)
+    problem = make_problem(512, 7, 512, batch=1)
+    assert replace(tile, splits=6).fitted(problem) is not None
+    assert replace(tile, splits=8).fitted(problem) is None
 
 
 def with_operands(problem: Problem, *dtypes: DType) -> Problem:
@@ -248,6 +264,16 @@ def test_packing_keeps_every_weight(out_channels: int, channels: int, height: in
     assert np.count_nonzero(packed) == np.count_nonzero(expected)
 
 
+@given(out_channels=st.integers(1, 40), channels=st.integers(1, 70))
+def test_packing_for_channel_rows_pairs_even_and_odd_channels(out_channels: int, channels: int) -> None:
+    weight = np.random.default_rng().normal(size=(out_channels, channels, 1, 2))
+    packed, plain = (pack_weight(weight, DType.float16, paired) for paired in (True, False))
+    assert packed.shape == (2 * -(-channels // 64), -(-out_channels // 16) * 16, 64)
+    for o in range(out_channels):
+        np.testing.assert_array_equal(packed[:, o // 16 * 16 + o % 16 // 2 + o % 2 * 8], plain[:, o])
+    assert np.count_nonzero(packed) == np.count_nonzero(plain)
+
+
 def test_emission_is_deterministic_and_names_the_launcher() -> None:
     problem = make_problem()
     config = CONV2D_WGMMA.candidates(problem)[0].config
@@ -279,7 +305,9 @@ def test_every_tile_compiles_cleanly(tile: Tile, variant: str, tmp_path: Path) -
     splits = int(variant.split(maxsplit=1)[0]) if "splits" in variant else 1
     fitted = replace(tile, splits=splits, fetches=variant == "fetching").fitted(problem)
     if splits > 1 and (tile.alternate or fitted is None):
-        pytest.skip("alternating warpgroups and the largest tiles do not split sums")
+        pytest.skip("alternating warpgroups, the largest and the smallest tiles do not split sums so")
+    if tile.channel_rows and variant == "fetching":
+        pytest.skip("operands are loaded before the products, not fetched")
     assert fitted is not None
     assert_compiles_tightly(CONV2D_WGMMA, problem, fitted, tmp_path)
 

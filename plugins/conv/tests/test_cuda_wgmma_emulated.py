@@ -87,3 +87,26 @@ def test_fetched_operands_between_shared_stages(tile: Tile) -> None:
     problem = convolution(64, (9, 7), 128, residual=True, figures={"multiprocessors": 2})
     shared = replace(tile, fetches=True, filter_sharers=2)
     check(CONV2D_WGMMA, problem, shared, seed=tile.pixels, batch=6)
+
+
+@pytest.mark.parametrize(
+    ("images", "tile", "dtype"),
+    [
+        (2, Tile(48, 64, 1, False, 1, 4), DType.float16),
+        (3, Tile(56, 128, 2, False, 1, 5), DType.bfloat16),
+        (3, Tile(40, 64, 2, True, 1, 5), DType.float16),
+        # Shares of a tile that differ by a row.
+        (2, Tile(40, 128, 2, False, 1, 4, 2), DType.bfloat16),
+        (2, Tile(80, 64, 1, False, 1, 4, 4), DType.float16),
+        (1, Tile(48, 128, 2, False, 1, 3, 3, pixel_sharers=2), DType.float16),
+        (3, Tile(48, 64, 1, False, 1, 4, filter_sharers=2), DType.bfloat16),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("residual", [False, True])
+def test_channel_rows(images: int, tile: Tile, dtype: DType, residual: bool) -> None:
+    """Filters as rows of the products, with tiles that end behind the last pixel and the last channel."""
+    problem = convolution(
+        72, (9, 7), 136, padding=(1, 1, 1, 1), dtype=dtype, residual=residual, figures={"multiprocessors": 5}
+    )
+    check(CONV2D_WGMMA, problem, replace(tile, channel_rows=True), seed=images, batch=images)

@@ -41,8 +41,8 @@ def channels_decline(shape: ConvShape) -> Decline | None:
 
 
 def pair_channels(weight: np.ndarray) -> np.ndarray:
-    """``[O, …]`` to ``[O padded with zeros to a multiple of 16, …]``, where of each 16 the first 8 are the even
-    channels and the last 8 the odd ones.
+    """``[O, …]`` padded with zeros to a multiple of 16 rows, of each 16 first the even channels and then the
+    odd ones.
 
     With filters as rows of the products a thread holds rows g and g + 8 of 16: so these are neighbouring
     channels.

@@ -20,7 +20,7 @@ from fx2ait_core.sdk import (
     epilogue_access,
 )
 
-from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline
+from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline, pair_channels
 from .cuda_shape import ConvCost, ConvShape, compute_dtype, element_type
 from .cuda_wgmma_tile import BLOCK, MOST_STAGES, TILES, Tile
 
@@ -29,6 +29,8 @@ HEADERS = tuple(
     f"cuda/{name}.cuh"
     for name in (
         "conv2d_wgmma",
+        "pair_epilogue",
+        "pair_split",
         "wgmma_epilogue",
         "wgmma_loader",
         "wgmma_operands",
@@ -44,6 +46,9 @@ SHARING = ((2, 1), (1, 2), (2, 2))
 """Blocks of a cluster that share their filters, and their pixels."""
 MOST_BLOCKS = 8
 """The largest portable cluster."""
+USABLE = {1: 1.0, 2: 1.0, 3: 0.886, 4: 0.909, 5: 0.833, 6: 0.773, 7: 0.795, 8: 0.909}
+"""The part of the multiprocessors that clusters of so many blocks can take: each lies within one of the
+device's groups of up to 18 multiprocessors. As an H200 says (``cudaOccupancyMaxActiveClusters``)."""
 
 
 def supports(problem: Problem) -> Decline | None:
@@ -129,6 +134,8 @@ def _sharing_tiles(pixels: int, channels: int) -> Iterator[Tile]:
     a result of that size."""
     for tile in TILES:
         for filter_sharers, pixel_sharers in SHARING:
+            if tile.pixels % (8 * pixel_sharers):
+                continue  # each brings whole groups of 8 pixels
             sharing = replace(tile, filter_sharers=filter_sharers, pixel_sharers=pixel_sharers)
             if sharing.tiles(pixels, channels) <= 1.25 * tile.tiles(pixels, channels):
                 yield sharing
@@ -169,13 +176,15 @@ class Cost:
         Blocks run in waves; a wave's steps are bound by the tensor cores, by copies into shared memory or
         by their latency, and its tiles are finished after that, partly hidden where warpgroups alternate.
         Constants were fitted to some 3,500 timings of ResNet-18's layers at batch 1 to 256 on an H100: rms
-        error 11%, and the fastest of the first 8 choices is 0.2% slower than the fastest of all. Sharing
+        error 11%, and the fastest of the first 8 choices is 0.2% slower than the fastest of all. What differs
+        for channels as rows was fitted to some 500 timings of ResNet-18's and ResNet-50's layers on an H200:
+        rms error 12%; the fastest of the first 5 choices is 0.6% slower than the fastest of all. Sharing
         spares a block no time of its own copies, as all bytes still come to it; it spares the
         second-level cache.
         """
         tiles = tile.tiles(self.pixels, self.out_channels)
         blocks = tiles * tile.splits
-        at_once = self.multiprocessors * _usable_part(tile.cluster)
+        at_once = tile.cluster * round(self.multiprocessors * USABLE[tile.cluster] / tile.cluster)
         resident = min(tile.resident, ceil(blocks / at_once))
         waves = ceil(blocks / (at_once * resident))
         area = tile.pixels * tile.channels / 8192 * resident
@@ -188,20 +197,17 @@ class Cost:
         step += 0.017 / (resident * tile.warpgroups)  # turning from one step to the next, unless others run
         step += 0.005 * (tile.sharers - 1)
         work = ceil(self.steps / tile.splits) * step
-        finish = (0.84 + 0.39 * self.operands) * area
+        if tile.channel_rows:  # where threads exchange nothing
+            finish, exposed = (0.55 + 0.58 * self.operands) * area, 0.39
+        else:
+            finish, exposed = (0.84 + 0.39 * self.operands) * area, 0.99
         if tile.splits > 1:
             finish += 0.4 + 0.55 * area
-        finishes = 1 + (waves - 1) * (0.99 if tile.alternate else 1.0)
+        finishes = 1 + (waves - 1) * (exposed if tile.alternate else 1.0)
         meeting = 0.41 if tile.sharers > 1 else 0.0  # of blocks that share
         fetched = tiles * self.steps * BLOCK * 2.0
         fetched *= 3.7e-8 * tile.pixels / tile.pixel_sharers + 1.6e-9 * tile.channels / tile.filter_sharers
         return 1.03 + max(waves * work + finishes * finish + meeting + fetched, self.traffic_us)
-
-
-def _usable_part(cluster: int) -> float:
-    """The part of the multiprocessors that clusters of so many blocks can take: each lies within one of
-    the device's groups of 16 to 18 multiprocessors."""
-    return 1.0 if cluster <= 2 else 0.97 if cluster <= 5 else 0.955 if cluster == 6 else 0.85
 
 
 def _traffic_us(problem: Problem) -> float:
@@ -222,8 +228,14 @@ def candidates(problem: Problem) -> Sequence[Candidate]:
     return sorted(found, key=lambda candidate: candidate.estimate_us)[:MOST_CANDIDATES]
 
 
-def pack_weight(weight: np.ndarray, dtype: DType) -> np.ndarray:
-    """``[O, I, kh, kw]`` to ``[kh * kw * blocks, O, 64]``, the input channels of a block fastest."""
+def pack_weight(weight: np.ndarray, dtype: DType, paired: bool = False) -> np.ndarray:
+    """``[O, I, kh, kw]`` to ``[kh * kw * blocks, O, 64]``, the input channels of a block fastest.
+
+    Where filters are the rows of the products they are ``paired``, and padded with zeros to a multiple of
+    16: of each 16 rows the first 8 are the even channels and the last 8 the odd ones.
+    """
+    if paired:
+        weight = pair_channels(weight)
     out_channels, channels, *taps = weight.shape
     padded = np.pad(weight, ((0, 0), (0, -channels % BLOCK), (0, 0), (0, 0)))
     blocked = padded.reshape(out_channels, -1, BLOCK, *taps).transpose(3, 4, 1, 0, 2)
@@ -246,7 +258,7 @@ def emit(name: str, problem: Problem, tile: Tile) -> KernelSource:
         text,
         headers=TEMPLATES.headers(*HEADERS),
         packings={
-            position: partial(pack_weight, dtype=compute_dtype(problem))
+            position: partial(pack_weight, dtype=compute_dtype(problem), paired=tile.channel_rows)
             for position in range(1, len(problem.operands), 2)
         },
     )

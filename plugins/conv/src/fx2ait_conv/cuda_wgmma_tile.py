@@ -23,6 +23,8 @@ class Tile:
     ``fetches``: operands of the epilogue that are laid out as the result pass through the ring.
     ``filter_sharers``, ``pixel_sharers``: blocks of a cluster of which each brings a part of the filters
     (pixels) of every step to all; see ``wgmma_share.cuh``.
+    ``channel_rows``: filters are the rows of the products, so that the tile may have any multiple of 8
+    pixels.
     """
 
     pixels: int
@@ -35,6 +37,7 @@ class Tile:
     fetches: bool = False
     filter_sharers: int = 1
     pixel_sharers: int = 1
+    channel_rows: bool = False
 
     @property
     def sharers(self) -> int:
@@ -53,14 +56,18 @@ class Tile:
     @property
     def sums_bytes(self) -> int:
         """Shared memory for the parts of a block's share of a tile, where blocks share it."""
+        if self.splits == 1:
+            return 0
+        if self.channel_rows:  # whole rows of 8 pixels
+            return self.splits * ceil(self.pixels // 8 / self.splits) * 8 * self.channels * 4
         units = self.pixels // 8 * (self.channels // SPAN)
-        return self.splits * ceil(units / self.splits) * 8 * SPAN * 4 if self.splits > 1 else 0
+        return self.splits * ceil(units / self.splits) * 8 * SPAN * 4
 
     @property
     def loads_early(self) -> bool:
         """Whether threads load the epilogue's operands before they multiply."""
         sums = self.pixels * self.channels // (128 * self.warpgroups)
-        return not self.alternate and sums <= (16 if self.resident > 2 else 32)
+        return self.channel_rows or (not self.alternate and sums <= (16 if self.resident > 2 else 32))
 
     def operand_steps(self, operands: int) -> int:
         """Stages that that many fetched operands of a tile take, 0 if one does not hold a span of each."""
@@ -73,7 +80,10 @@ class Tile:
         return rows * ceil(channels / (self.channels * self.pixel_sharers)) * self.sharers
 
     def fitted(self, problem: Problem, most: int = MOST_STAGES) -> Tile | None:
-        """With as many stages as shared memory holds, up to ``most``; None when those are too few."""
+        """With as many stages as shared memory holds, up to ``most``; None when those are too few, or
+        where blocks that share the sum would have no row of 8 pixels to finish."""
+        if self.channel_rows and self.splits > self.pixels // 8:
+            return None
         target = problem.target
         share = target["shared_memory_per_multiprocessor"] // self.resident - 1024  # 1 KiB is the driver's
         room = min(target["shared_memory_per_block"], share) - RESERVED - self.sums_bytes
@@ -89,6 +99,7 @@ class Tile:
         extras += ", fetching" if self.fetches else ""
         extras += f", {self.filter_sharers} share filters" if self.filter_sharers > 1 else ""
         extras += f", {self.pixel_sharers} share pixels" if self.pixel_sharers > 1 else ""
+        extras += ", channel rows" if self.channel_rows else ""
         return f"{self.pixels}x{self.channels}, {teams}, {depth}{extras}"
 
 
@@ -115,4 +126,14 @@ TILES = (
     Tile(64, 32, 1, alternate=False, resident=3),
     Tile(64, 32, 1, alternate=False, resident=2),
     Tile(64, 32, 1, alternate=False, resident=1),
+    *(
+        Tile(pixels, 64 * warpgroups, warpgroups, alternate=False, resident=1, channel_rows=True)
+        for warpgroups in (2, 1)
+        for pixels in (120, 112, 104, 96, 88, 80, 72, 56, 48, 40)
+    ),
+    *(
+        Tile(pixels, 64, warpgroups, alternate=warpgroups > 1, resident=resident, channel_rows=True)
+        for warpgroups, resident in ((2, 1), (1, 2))
+        for pixels in (112, 96, 80, 48)
+    ),
 )

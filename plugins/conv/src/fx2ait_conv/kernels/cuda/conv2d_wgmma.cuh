@@ -1,6 +1,7 @@
 // 2-d convolution on Hopper's warpgroup tensor cores (sm_90a), as an implicit matrix product:
-// rows are output pixels (images x height x width), columns output channels, and the sum runs over
-// blocks of 64 input channels for each filter tap, of one convolution or of several that are added.
+// rows are output pixels (images x height x width), columns output channels, or the other way round, and
+// the sum runs over blocks of 64 input channels for each filter tap, of one convolution or of several
+// that are added.
 //
 //   producer warp     one thread lets the copy engine fill a ring of stages in shared memory: pixels
 //                     by im2col copies, which also supply padding, stride and dilation, filters, and
@@ -24,6 +25,8 @@
 #include "fx2ait/cuda/tensor_map.h"
 #include "fx2ait/cuda/tma.cuh"
 #include "fx2ait/cuda/wgmma.cuh"
+#include "fx2ait_conv/pair_epilogue.cuh"
+#include "fx2ait_conv/pair_split.cuh"
 #include "fx2ait_conv/wgmma_epilogue.cuh"
 #include "fx2ait_conv/wgmma_loader.cuh"
 #include "fx2ait_conv/wgmma_operands.cuh"
@@ -92,23 +95,26 @@ __device__ void produce(
 /// `when_all_started` is called once the last products are under way and `position` is behind them.
 template <class Tile, class Element, class Callback>
 __device__ __forceinline__ void multiply(
-    float (&sums)[Tile::kGroupPixels / 64][Tile::kChannels / 2], int steps, RingPosition<Tile::kStages>& position,
+    float (&sums)[Tile::kRows][Tile::kColumns / 2], int steps, RingPosition<Tile::kStages>& position,
     const Ring<Tile>& ring, int first_row, const Callback& when_all_started) {
-  using Product = fx2ait::Wgmma<Element, Tile::kChannels>;
-  constexpr int kRows = Tile::kGroupPixels / 64;
+  using Product = fx2ait::Wgmma<Element, Tile::kColumns>;
+  constexpr int kRows = Tile::kRows;
+  constexpr uint32_t kRowsPlace = Tile::kChannelRows ? Tile::kPixelBytes : 0;
+  constexpr uint32_t kColumnsPlace = Tile::kChannelRows ? 0 : Tile::kPixelBytes;
   int previous = 0;
   for (int i = 0; i < steps; ++i) {
     ring.wait_full(position);
     const uint32_t stage = ring.stage(position);
-    const uint64_t pixels = fx2ait::wgmma_descriptor(stage + static_cast<uint32_t>(first_row * Tile::kRowBytes));
-    const uint64_t filters = fx2ait::wgmma_descriptor(stage + Tile::kPixelBytes);
+    const uint64_t rows =
+        fx2ait::wgmma_descriptor(stage + kRowsPlace + static_cast<uint32_t>(first_row * Tile::kRowBytes));
+    const uint64_t columns = fx2ait::wgmma_descriptor(stage + kColumnsPlace);
     fx2ait::wgmma_fence();
 #pragma unroll
     for (int k = 0; k < fx2ait::kTensorMapRow / 16; ++k) {
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         constexpr int kRowStep = 64 * Tile::kRowBytes / 16;  // descriptors count 16 bytes
-        Product::multiply_add(sums[r], pixels + r * kRowStep + 2 * k, filters + 2 * k, (i | k) != 0);
+        Product::multiply_add(sums[r], rows + r * kRowStep + 2 * k, columns + 2 * k, (i | k) != 0);
       }
     }
     fx2ait::wgmma_commit();
@@ -126,23 +132,35 @@ __device__ __forceinline__ void multiply(
   for (int r = 0; r < kRows; ++r) fx2ait::wgmma_pin(sums[r]);
 }
 
+/// What finishes `rows` of up to `Rows` runs of 8 pixels, from `pixel` on, and 64 channels.
+template <int Rows, class Result, class Epilogue>
+__device__ __forceinline__ PairFinish<Rows, PixelRuns, Result, Epilogue> finish_runs(
+    int pixels, int channels, int pixel, int rows, int channel) {
+  const PairPlace mine;
+  const int p = pixel + mine.pixel, c = channel + mine.channel;
+  const bool inside = p < pixels && c < channels;
+  const int64_t first = inside ? static_cast<int64_t>(p) * channels + c : 0;
+  return {
+      first, inside ? c : 0, channels, 8 * channels,
+      PixelRuns{inside ? min(pixels - p, 8 * rows - mine.pixel) : 0}};
+}
+
 /// Computes and stores all tiles of the block.
 template <class Tile, class Fetched, class Element, int Terms, class Result, class Epilogue>
 __device__ __forceinline__ void consume(
-    const ConvGeometry<Terms>& g, const Ring<Tile>& ring, const typename Tile::Sums& shared_sums, Result* result,
-    const Epilogue& epilogue) {
+    const ConvGeometry<Terms>& g, const Ring<Tile>& ring, Result* result, const Epilogue& epilogue) {
   constexpr int kTeams = Tile::kTeams, kOperandSteps = OperandSteps<Tile, Fetched::kCount>::kSteps;
   // Read from one thread, so that the compiler knows it to be the same for a warp.
   const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int team = Tile::kAlternate ? group : 0;
-  const int first_row = Tile::kAlternate ? 0 : group * Tile::kGroupPixels;
+  const int first_row = Tile::kAlternate ? 0 : group * Tile::kGroupRows;
   const int blocks = static_cast<int>(gridDim.x) / Tile::kSplits, tiles = g.template tiles<Tile>();
   const ResultRange<Result> range{result, g.pixels, g.out_channels};
 
   fx2ait::wait_for_predecessor();  // before operands are read or results written
   // Until the other blocks have made their barriers.
   if constexpr (Tile::Cluster::kBlocks > 1) fx2ait::cluster_wait();
-  float sums[Tile::kGroupPixels / 64][Tile::kChannels / 2];
+  float sums[Tile::kRows][Tile::kColumns / 2];
   int turns = 0;
   for (int tile = static_cast<int>(blockIdx.x) / Tile::kSplits + team * blocks; tile < tiles;
        tile += kTeams * blocks, ++turns) {
@@ -166,7 +184,25 @@ __device__ __forceinline__ void consume(
       });
     };
     const DirectOperands<Epilogue, Result> direct{epilogue, range, work.pixel, work.channel};
-    if constexpr (Tile::kSplits > 1) {
+    if constexpr (Tile::kChannelRows) {
+      using Sums = typename Tile::Sums;
+      const int part = Sums::place(), channel = work.channel + first_row;
+      auto finish = finish_runs<Sums::kShare, Result, Epilogue>(
+          g.pixels, g.out_channels, work.pixel + 8 * Sums::first_row(part), Sums::rows(), channel);
+      if constexpr (Tile::kLoadsEarly) finish.load(epilogue);
+      multiply_tile();
+      if constexpr (!Tile::kLoadsEarly) finish.load(epilogue);
+      if constexpr (Tile::kSplits > 1) {
+        const Sums shared_sums = ring.sums(group);
+        float total[4 * Sums::kShare];
+        shared_sums.send(sums[0]);
+        shared_sums.add(total);
+        finish.store(total, result, epilogue);
+      } else {
+        finish.store(sums[0], result, epilogue);
+      }
+    } else if constexpr (Tile::kSplits > 1) {
+      const auto shared_sums = ring.sums(0);
       ShareFinish<Tile, Epilogue> share(shared_sums, direct);
       multiply_tile();
       shared_sums.send(sums, first_row);
@@ -176,7 +212,7 @@ __device__ __forceinline__ void consume(
       finish_fetched<Tile, Fetched>(sums, first_row, direct, ring, position);
     } else {
       constexpr int kAhead = Tile::kHandsOver ? 4 : 2;  // as registers allow
-      DirectFinish<kAhead, Tile::kGroupPixels / 64, Tile::kChannels / kSpan, Epilogue> tile_finish;
+      DirectFinish<kAhead, Tile::kRows, Tile::kChannels / kSpan, Epilogue> tile_finish;
       if constexpr (Tile::kLoadsEarly) tile_finish.load(direct, first_row);
       multiply_tile();
       if constexpr (!Tile::kLoadsEarly) tile_finish.load(direct, first_row);
@@ -194,7 +230,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
   extern __shared__ char shared[];
   __shared__ Barriers<Tile> barriers;
   const Ring<Tile> ring{barriers, (fx2ait::shared_address(shared) + 1023) & ~1023u};
-  const typename Tile::Sums sums{ring.base + Tile::kRingBytes, fx2ait::shared_address(&barriers.sums)};
   const bool producer = threadIdx.x >= Tile::kConsumers;
 
   fx2ait::release_successor();
@@ -204,7 +239,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
       fx2ait::tma_prefetch_map(sources.images[i]);
     }
     barriers.init();
-    if constexpr (Tile::kSplits > 1) sums.expect();
+    if constexpr (Tile::kSplits > 1) {
+      for (int group = 0; group < (Tile::kChannelRows ? Tile::kGroups : 1); ++group) ring.sums(group).expect();
+    }
   }
   __syncthreads();
   if constexpr (Tile::Cluster::kBlocks > 1) fx2ait::cluster_arrive();
@@ -220,13 +257,14 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
     if constexpr (Tile::Cluster::kBlocks > 1 && !Tile::kShares) fx2ait::cluster_wait();
   } else {
     if constexpr (Tile::kHandsOver) fx2ait::claim_registers<Tile::kConsumerRegisters>();
-    consume<Tile, Fetched, Element>(geometry, ring, sums, result, epilogue);
+    consume<Tile, Fetched, Element>(geometry, ring, result, epilogue);
   }
 }
 
 /// One convolution: `input` is dense [images, height, width, channels]; `filters` are packed as
 /// [kernel_height * kernel_width * channel blocks, out_channels, 64], channels padded with zeros
-/// to blocks of 64. Channels and out_channels are multiples of 8.
+/// to blocks of 64. With `Tile::kChannelRows`, out_channels are padded to a multiple of 16; of each 16
+/// the first 8 are the even ones and the last 8 the odd ones. Channels and out_channels are multiples of 8.
 template <class Element>
 struct ConvSource {
   const Element *input, *filters;
@@ -253,8 +291,8 @@ void launch_conv2d_wgmma(
         w.dilation_width, channel_blocks, geometry.steps};
     geometry.steps += steps;
     source_maps.images[i] = fx2ait::encode_im2col_map(sources[i].input, w, Tile::kPixelPart);
-    source_maps.filters[i] =
-        fx2ait::encode_blocks_map(sources[i].filters, steps, out_channels, Tile::kFilterPart);
+    const int rows = Tile::kChannelRows ? (out_channels + 15) / 16 * 16 : out_channels;
+    source_maps.filters[i] = fx2ait::encode_blocks_map(sources[i].filters, steps, rows, Tile::kFilterPart);
   }
   const auto operand_maps = Fetched::maps(epilogue, geometry.pixels, out_channels, Tile::kPixels);
 

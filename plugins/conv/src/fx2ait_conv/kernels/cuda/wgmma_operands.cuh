@@ -90,10 +90,10 @@ struct OperandSteps {
 /// Each stage is emptied into registers at once, so that the ring does not wait for the epilogue.
 template <class Tile, class Fetched, class Result, class Epilogue>
 __device__ __forceinline__ void finish_fetched(
-    const float (&sums)[Tile::kGroupPixels / 64][Tile::kChannels / 2], int first_row,
+    const float (&sums)[Tile::kRows][Tile::kColumns / 2], int first_row,
     const DirectOperands<Epilogue, Result>& direct, const Ring<Tile>& ring, RingPosition<Tile::kStages> position) {
   using Steps = OperandSteps<Tile, Fetched::kCount>;
-  constexpr int kRows = Tile::kGroupPixels / 64;
+  constexpr int kRows = Tile::kRows;
   const ThreadPlace place(first_row);
   const auto row_of = [&](int r, int half) { return place.row + r * 64 + half * 8; };
 #pragma unroll

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "fx2ait/cuda/mbarrier.cuh"
 #include "fx2ait/cuda/tensor_map.h"
+#include "fx2ait_conv/pair_split.cuh"
 #include "fx2ait_conv/wgmma_share.cuh"
 #include "fx2ait_conv/wgmma_split.cuh"
 
@@ -16,26 +18,30 @@ namespace fx2ait_conv {
 /// @tparam Pixels, Channels  size of a tile
 /// @tparam Groups            consumer warpgroups
 /// @tparam Alternate         each warpgroup works on tiles of its own, so that one multiplies while
-///                           the other finishes; else they share each tile, half the pixels each
+///                           the other finishes; else they share each tile, half the rows each
 /// @tparam Stages            depth of the ring
 /// @tparam Splits            blocks (a cluster) that share the sum of a tile
 /// @tparam Resident          blocks that a multiprocessor holds at a time
 /// @tparam FilterSharers, PixelSharers  blocks that share filters, and pixels (wgmma_share.cuh)
+/// @tparam ChannelRows       filters are the rows of the products and pixels their columns, so that a tile
+///                           may have any multiple of 8 pixels: as many as spread a result over all
+///                           multiprocessors. Else pixels are the rows, in steps of 64
 template <
     int Pixels, int Channels, int Groups, bool Alternate, int Stages, int Splits, int Resident, int FilterSharers = 1,
-    int PixelSharers = 1>
+    int PixelSharers = 1, bool ChannelRows = false>
 struct WgmmaTile {
   static constexpr int kPixels = Pixels, kChannels = Channels, kStages = Stages, kSplits = Splits;
   static constexpr int kGroups = Groups, kResident = Resident;
-  static constexpr bool kAlternate = Alternate;
+  static constexpr bool kAlternate = Alternate, kChannelRows = ChannelRows;
 
   static constexpr int kTeams = Alternate ? Groups : 1;  // sets of warpgroups that share a tile
   static constexpr int kTeamWarps = 4 * Groups / kTeams;
-  static constexpr int kGroupPixels = Pixels * kTeams / Groups;  // rows per warpgroup
-  static constexpr int kSums = kGroupPixels / 64 * Channels / 2;  // accumulators per thread
+  static constexpr int kGroupRows = (ChannelRows ? Channels : Pixels) * kTeams / Groups;  // of a warpgroup's products
+  static constexpr int kRows = kGroupRows / 64, kColumns = ChannelRows ? Pixels : Channels;
+  static constexpr int kSums = kRows * kColumns / 2;  // accumulators per thread
 
   // Small tiles have registers to spare to load operands of the epilogue before they multiply.
-  static constexpr bool kLoadsEarly = kSums <= (Resident > 2 ? 16 : 32) && !Alternate;
+  static constexpr bool kLoadsEarly = ChannelRows || (kSums <= (Resident > 2 ? 16 : 32) && !Alternate);
 
   // Registers come in equal shares to the 4 schedulers, so a ninth warp costs as much as a third
   // warpgroup. Where sums are large the producer is one, and hands its registers to the others.
@@ -52,10 +58,13 @@ struct WgmmaTile {
   static constexpr bool kShares = Cluster::kSharers > 1;
   static constexpr int kFilterPart = Channels / FilterSharers, kPixelPart = Pixels / PixelSharers;
 
-  using Sums = SplitSums<Pixels, Channels, Splits>;
-  static constexpr int kSharedBytes = kRingBytes + Sums::kBytes + 1024;  // the ring begins on 1024 bytes
+  using Sums = std::conditional_t<
+      ChannelRows, SplitRows<Pixels / 8, Splits>, SplitSums<Pixels, Channels, Splits>>;
+  static constexpr int kSumsBytes = Splits == 1 ? 0 : ChannelRows ? Groups * Sums::kBytes : Sums::kBytes;
+  static constexpr int kSharedBytes = kRingBytes + kSumsBytes + 1024;  // the ring begins on 1024 bytes
 
-  static_assert(kGroupPixels % 64 == 0 && Pixels <= 256 && Channels % kSpan == 0 && Channels <= 256);
+  static_assert(kGroupRows % 64 == 0 && Pixels % 8 == 0 && Pixels <= 256 && Channels % kSpan == 0 && Channels <= 256);
+  static_assert(!ChannelRows || kRows == 1, "of an accumulator, a thread finishes two neighbouring channels");
   static_assert(!kHandsOver || Resident == 1, "registers are handed over within a single block");
   static_assert(Splits == 1 || !Alternate, "blocks that share a tile do not alternate");
   static_assert(kFilterPart % 8 == 0 && kPixelPart % 8 == 0, "the swizzle's pattern has 8 rows");
@@ -129,7 +138,7 @@ struct RingPosition {
 /// The block's barriers.
 template <class Tile>
 struct Barriers {
-  uint64_t full[Tile::kStages], empty[Tile::kStages], turn[Tile::kTeams], sums;
+  uint64_t full[Tile::kStages], empty[Tile::kStages], turn[Tile::kTeams], sums[Tile::kGroups];
 
   __device__ void init() {
     for (int i = 0; i < Tile::kStages; ++i) {
@@ -139,7 +148,7 @@ struct Barriers {
     for (int i = 0; i < Tile::kTeams; ++i) {
       fx2ait::mbarrier_init(fx2ait::shared_address(&turn[i]), Tile::kTeamWarps);
     }
-    fx2ait::mbarrier_init(fx2ait::shared_address(&sums), 1);
+    for (int i = 0; i < Tile::kGroups; ++i) fx2ait::mbarrier_init(fx2ait::shared_address(&sums[i]), 1);
     fx2ait::mbarrier_fence_init();
   }
 };
@@ -157,6 +166,12 @@ struct Ring {
   }
   __device__ uint32_t full(Position position) const {
     return fx2ait::shared_address(&barriers.full[position.stage]);
+  }
+
+  /// What the other blocks send to this one, for a warpgroup; without `ChannelRows` for all at once.
+  __device__ typename Tile::Sums sums(int group) const {
+    const uint32_t begin = base + Tile::kRingBytes + static_cast<uint32_t>(group * Tile::Sums::kBytes);
+    return {begin, fx2ait::shared_address(&barriers.sums[group])};
   }
 
   __device__ void wait_full(Position position) const { fx2ait::mbarrier_wait(full(position), position.parity); }
