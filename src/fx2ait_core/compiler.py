@@ -43,10 +43,6 @@ from .tune.offers import Choice, Offer, Policy
 from .tune.selection import select_all
 
 PRECISIONS = {"fp32": DType.float32, "fp16": DType.float16, "bf16": DType.bfloat16}
-TUNING = Policy(within=1.15, at_most=3)
-"""Kernels estimate well enough that what lies further behind hardly ever wins; compiling it takes longest."""
-
-
 @dataclass(frozen=True)
 class CompiledLibrary:
     """An engine for a machine that is not this one: it can be saved, but not called."""
@@ -235,10 +231,11 @@ def plan_graph(
     device = tuning_device(machine.backend, machine.target, settings)
     report = _candidate_reporter(progress)
     measure = measurer(machine.backend, machine.target, settings, report) if measured else None
+    policy = Policy(within=machine.backend.measured_within, at_most=machine.backend.measured_at_most)
     with TuningCache.open(settings.cache_dir) as cache:
 
         def select(requests: Sequence[tuple[Problem, Sequence[Offer]]]) -> Sequence[Choice]:
-            chosen = select_all(requests, measure, cache, device, TUNING)
+            chosen = select_all(requests, measure, cache, device, policy)
             if measured:
                 progress.stage("plan")
             return chosen

@@ -23,6 +23,9 @@ class Backend(ABC):
     :cvar device_header: its include path.
     :cvar type_includes: what declares the element types and the launch context of launchers,
         as written after ``#include``.
+    :cvar measured_within: candidates estimated at more than this times the best estimate are not
+        measured: that they win is so rare that compiling them, which takes longest, does not pay.
+    :cvar measured_at_most: of the rest, so many with the best estimates are measured.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Backend(ABC):
     device_class: str
     device_header: str
     type_includes: tuple[str, ...]
+    measured_within: float = 1.15
+    measured_at_most: int = 3
 
     @abstractmethod
     def detect(self, arch: str | None, settings: Settings) -> Target:
