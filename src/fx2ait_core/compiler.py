@@ -43,6 +43,8 @@ from .tune.offers import Choice, Offer, Policy
 from .tune.selection import select_all
 
 PRECISIONS = {"fp32": DType.float32, "fp16": DType.float16, "bf16": DType.bfloat16}
+
+
 @dataclass(frozen=True)
 class CompiledLibrary:
     """An engine for a machine that is not this one: it can be saved, but not called."""
