@@ -4,10 +4,11 @@
     python benchmarks/sanitize.py --list [--arch sm_90a]    # which kernels the models use; needs no GPU
 
 Compiles small models which together use every kernel that the installed plugins bring for CUDA (one that
-is not used is a failure), checks their answers against PyTorch, and runs them under each tool; each tool
-must also notice the fault that planted_faults.cu has for it. Writes
-DIR/<card>-sanitizer.json: per tool the sanitizer's summary line and the answers compared; per kernel
-family how many were watched; the whole logs lie in DIR/<card>-sanitizer-<tool>.log.
+is not used is a failure), and every variant that they offer for ResNet-18 at any batch size; checks their
+answers against PyTorch, and runs them under each tool; each tool must also notice the fault that
+planted_faults.cu has for it. Writes DIR/<card>-sanitizer.json: per tool the sanitizer's summary line and the
+answers compared; per kernel family how many were watched, and the variants; the whole logs lie in
+DIR/<card>-sanitizer-<tool>.log.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import torch
 from checkout import ROOT, use_checkout
 from measure import slug
 from torch import nn
+from variants import Variants
 
 SCRIPT = Path(__file__).resolve()
 BATCHES = (1, 3)
@@ -153,6 +155,17 @@ def compiled(name: str, arch: str | None):
     return fx2ait.compile(module, examples, tune=False, **options), module
 
 
+def resnet() -> nn.Module:
+    """With statistics under which its numbers stay in range."""
+    import torchvision  # noqa: PLC0415  # seconds, and only some need it
+
+    torch.manual_seed(18)
+    model = torchvision.models.resnet18(weights=None)
+    with torch.no_grad():
+        model.train()(torch.randn(16, 3, 64, 64))
+    return model.eval()
+
+
 def kernels_of(manifest: dict) -> Counter[str]:
     """Emitted kernels by family."""
     return Counter(kernel["kernel"] for kernel in manifest["plan"]["kernels"])
@@ -179,28 +192,42 @@ def replay(folder: Path) -> int:
             found = found if isinstance(found, tuple) else (found,)
             for mine, reference in zip(found, case["outputs"], strict=True):
                 error = float((mine.cpu().double() - reference).norm() / reference.norm())
-                good = error <= LIMITS[SUBJECTS[path.stem].precision]
+                good = error <= LIMITS[path.stem.split("_")[1]]
                 faults += not good
                 print(f"{'ok' if good else 'WRONG'} {record.stem} relative L2 {error:.1e}", flush=True)
     torch.cuda.synchronize()
     return int(faults > 0)
 
 
-def prepare(folder: Path) -> Counter[str]:
-    """Compile all subjects into ``folder``, with inputs and float64 answers beside; kernels by use."""
+def prepare(folder: Path) -> tuple[Counter[str], list[str]]:
+    """Compile all subjects into ``folder``, with inputs and float64 answers beside; kernels by use, and the
+    variants."""
     used: Counter[str] = Counter()
     for name, subject in SUBJECTS.items():
         engine, module = compiled(name, None)
         engine.save(folder / f"{name}.fx2ait")
         used += kernels_of(engine.manifest)
-        for batch in subject.batches:
-            x = torch.randn(batch, *subject.shape)
-            with torch.no_grad():
-                outputs = module.double()(x.double())
-            module.float()
-            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            torch.save({"input": x, "outputs": list(outputs)}, folder / f"{name}.{batch}.pt")
-    return used
+        record_answers(folder, name, module, subject.shape, subject.batches)
+    variants = Variants(resnet(), (3, 64, 64), "fp16", None)
+    for number, engine in enumerate(variants.engines()):
+        name = f"variants_fp16_{number}"
+        engine.save(folder / f"{name}.fx2ait")
+        used += kernels_of(engine.manifest)
+        record_answers(folder, name, variants.model, variants.shape, variants.batches)
+    return used, sorted(variants.used)
+
+
+def record_answers(
+    folder: Path, name: str, module: nn.Module, shape: tuple[int, ...], batches: tuple[int, ...]
+) -> None:
+    """A random input at each batch size, with the module's answers in float64."""
+    for batch in batches:
+        x = torch.randn(batch, *shape)
+        with torch.no_grad():
+            outputs = module.double()(x.double())
+        module.float()
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        torch.save({"input": x, "outputs": list(outputs)}, folder / f"{name}.{batch}.pt")
 
 
 def notices(tool: str, folder: Path) -> bool:
@@ -253,18 +280,22 @@ def main() -> int:
             mine = kernels_of(json.loads(tree.text("manifest.json")))
             used += mine
             print(f"{name}: {', '.join(sorted(mine))}")
+        variants = Variants(resnet(), (3, 64, 64), "fp16", given.arch)
+        trees = list(variants.trees())
+        print(f"{len(variants.used)} variants in {len(trees)} engines:", *sorted(variants.used), sep="\n  ")
         print(f"unused: {', '.join(unused(used)) or 'none'}")
         return int(bool(unused(used)))
 
     given.out.mkdir(parents=True, exist_ok=True)
     folder = given.out / "sanitized-engines"
     folder.mkdir(exist_ok=True)
-    used = prepare(folder)
+    used, variants = prepare(folder)
     record = {
         "card": torch.cuda.get_device_name(),
         "command": shlex.join(["python", *sys.argv]),
         "kernels": dict(sorted(used.items())),
         "unused": unused(used),
+        "variants": variants,
         "tools": [],
     }
     path = given.out / f"{slug(record['card'])}-sanitizer.json"
