@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from record import Record
@@ -25,6 +27,8 @@ HOST_TIME_BATCHES = 2
 BURSTS_TOGETHER = 20
 TOGETHER_S = 20.0
 """Two engines at once are run about so long at most, in at least two bursts."""
+PROCESSES = 3
+"""Processes that load and run the engine, one right after another."""
 
 
 def measure(wish: Wishes) -> int:
@@ -86,6 +90,7 @@ class Run:
             "host": (self.record, self._host),
             "memory": (self.record, self._memory),
             "trust": (self.record, self._trust),
+            "processes": (self.record, lambda batch: self._processes()),
         }
         for name, (record, work) in sections.items():
             if name not in self.wish.sections:
@@ -100,8 +105,8 @@ class Run:
         return not failures
 
     def _batches_of(self, section: str) -> tuple[int, ...]:
-        if section == "verify":
-            return (0,)  # at sizes of its own
+        if section in ("verify", "processes"):
+            return (0,)  # at sizes of their own, or at all of them
         return self.wish.batches[:HOST_TIME_BATCHES] if section == "host" else self.wish.batches
 
     # ---- sections ------------------------------------------------------------------------------------
@@ -256,6 +261,23 @@ class Run:
         self.summary.append(
             f"batch {batch}: {self.wish.repeats} repetitions, runs on memory full of NaN, and two engines at "
             "once: all equal, bit by bit"
+        )
+
+    def _processes(self) -> None:
+        import fx2ait_core as fx2ait  # noqa: PLC0415
+        from fx2ait_core.bench.trust import differing_after_another_process  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.engine.save(Path(folder) / f"{self.name}.fx2ait")
+            inputs = [self._inputs(batch) for batch in self.wish.batches]
+            differing = differing_after_another_process(fx2ait.load, path, inputs, PROCESSES)
+        self.record.data["differing_after_another_process"] = {
+            "processes": PROCESSES, "batches": list(self.wish.batches), "differing": differing,
+        }  # fmt: skip
+        if differing:
+            raise AssertionError(f"{differing} answers differ from those of the first process")
+        self.summary.append(
+            f"{PROCESSES} processes right after one another, each leaving memory full of NaN: all equal"
         )
 
     # ---- parts ---------------------------------------------------------------------------------------

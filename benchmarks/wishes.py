@@ -10,7 +10,7 @@ from pathlib import Path
 from checkout import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
-SECTIONS = ("verify", "benchmark", "layers", "host", "memory", "trust")
+SECTIONS = ("verify", "benchmark", "layers", "host", "memory", "trust", "processes")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import fx2ait_core as fx2ait
+from fx2ait_core.bench import trust
 from fx2ait_core.bench.benchmark import benchmark
 from fx2ait_core.bench.host import host_time
 from fx2ait_core.bench.layers import layers
@@ -17,6 +21,7 @@ from fx2ait_core.bench.memory import engine_bytes
 from fx2ait_core.bench.rivals import EngineRival, Rival
 from fx2ait_core.bench.roofline import Peaks
 from fx2ait_core.bench.trust import (
+    differing_after_another_process,
     differing_on_filled_memory,
     differing_repeats,
     differing_together,
@@ -67,6 +72,30 @@ def test_an_engine_repeats_itself(engine: Engine) -> None:
     assert differing_on_filled_memory(engine, [image()]) == 0
     twins = [engine, engine.twin()]
     assert differing_together(twins, [[image(1)], [image(4)]], 3) == 0
+
+
+def test_processes_after_one_another_answer_the_same(engine: Engine, tmp_path: Path) -> None:
+    path = engine.save(tmp_path / "net.fx2ait")
+    assert differing_after_another_process(fx2ait.load, path, [[image(1)], [image(4)]], 2) == 0
+
+
+def test_a_process_that_answers_otherwise_is_seen(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = engine.save(tmp_path / "net.fx2ait")
+    same, other = np.zeros(3, np.int32), np.array([0, 1, 0], np.int32)
+    answers = iter([[[same], [same]], [[same], [other]]])
+
+    class Pool(AbstractContextManager):  # type: ignore[type-arg]
+        def __init__(self, *given: Any, **options: Any) -> None: ...
+        def __exit__(self, *fault: object) -> None: ...
+        def submit(self, *given: Any) -> Future[Any]:
+            done: Future[Any] = Future()
+            done.set_result(next(answers))
+            return done
+
+    monkeypatch.setattr(trust, "ProcessPoolExecutor", Pool)
+    assert differing_after_another_process(fx2ait.load, path, [[image(1)], [image(4)]], 2) == 1
 
 
 def test_what_does_not_repeat_itself_is_seen() -> None:

@@ -82,6 +82,9 @@ def test_everything_is_measured_and_recorded(folder: Path) -> None:
         assert row["repetitions"] == 20
         assert row["repeated"] == row["on_filled_memory"] == row["two_at_once"] == 0
 
+    after = record["differing_after_another_process"]
+    assert after == {"processes": 3, "batches": [1, 4], "differing": 0}
+
     (layers,) = (json.loads(p.read_text()) for p in (folder / "out").glob("*-layers.json"))
     assert [at["batch"] for at in layers["batches"]] == [1, 4]
     nodes = [layer["node"] for layer in layers["batches"][0]["layers"]]

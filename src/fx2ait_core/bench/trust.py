@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from .accuracy import tensors
@@ -88,6 +92,30 @@ def differing_together(
     return sum(count.value for count in counts)
 
 
+def differing_after_another_process(
+    load: Callable[[Path], Any], path: Path, inputs: Sequence[Sequence[torch.Tensor]], processes: int = 3
+) -> int:
+    """How many answers of a saved engine differ in any bit between processes that follow one another.
+
+    Each loads the engine by ``load(path)``, answers all of ``inputs`` once, and on CUDA leaves most of the
+    free memory full of NaN to the next. Raises what a process raises.
+    """
+    # As arrays, which travel whole: a tensor's memory would be shared with a process that has gone.
+    given = [[(tensor.dtype, _bits(tensor.cpu()).numpy()) for tensor in each] for each in inputs]
+    # New interpreters, each of which ends before the next one begins.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        first, *others = [
+            pool.submit(_answer_and_litter, load, path, given).result() for _ in range(processes)
+        ]
+    differing = 0
+    for answers in others:
+        for mine, expected in zip(answers, first, strict=True):
+            count = _Count([torch.from_numpy(bits) for bits in expected])
+            count.add([torch.from_numpy(bits) for bits in mine])
+            differing += count.value
+    return differing
+
+
 @contextmanager
 def new_tensors_are_nan() -> Iterator[None]:
     """Inside, PyTorch fills the tensors that it makes without values with NaN (integers: the largest)."""
@@ -121,6 +149,22 @@ class _Count:
     @property
     def value(self) -> int:
         return self._misshapen + int(self._differing)
+
+
+def _answer_and_litter(
+    load: Callable[[Path], Any], path: Path, inputs: Sequence[Sequence[tuple[torch.dtype, np.ndarray]]]
+) -> list[list[np.ndarray]]:
+    """The bits of all answers."""
+    engine = load(path)
+    answers = []
+    for each in inputs:
+        given = [torch.from_numpy(bits).view(dtype).to(engine.device) for dtype, bits in each]
+        answers.append([_bits(tensor).cpu().numpy() for tensor in tensors(engine(*given))])
+    if engine.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(engine.device)
+        torch.empty(free * 9 // 10, dtype=torch.uint8, device=engine.device).fill_(NAN_BYTE)
+        torch.cuda.synchronize(engine.device)
+    return answers
 
 
 def _answer(engine: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
