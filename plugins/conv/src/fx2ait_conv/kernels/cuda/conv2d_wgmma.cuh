@@ -189,9 +189,8 @@ __device__ __forceinline__ void consume(
       const int part = Sums::place(), channel = work.channel + first_row;
       auto finish = finish_runs<Sums::kShare, Result, Epilogue>(
           g.pixels, g.out_channels, work.pixel + 8 * Sums::first_row(part), Sums::rows(), channel);
-      if constexpr (Tile::kLoadsEarly) finish.load(epilogue);
+      finish.load(epilogue);
       multiply_tile();
-      if constexpr (!Tile::kLoadsEarly) finish.load(epilogue);
       if constexpr (Tile::kSplits > 1) {
         const Sums shared_sums = ring.sums(group);
         float total[4 * Sums::kShare];

@@ -41,7 +41,7 @@ struct WgmmaTile {
   static constexpr int kSums = kRows * kColumns / 2;  // accumulators per thread
 
   // Small tiles have registers to spare to load operands of the epilogue before they multiply.
-  static constexpr bool kLoadsEarly = ChannelRows || (kSums <= (Resident > 2 ? 16 : 32) && !Alternate);
+  static constexpr bool kLoadsEarly = kSums <= (Resident > 2 ? 16 : 32) && !Alternate;
 
   // Registers come in equal shares to the 4 schedulers, so a ninth warp costs as much as a third
   // warpgroup. Where sums are large the producer is one, and hands its registers to the others.
