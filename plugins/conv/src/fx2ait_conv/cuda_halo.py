@@ -22,7 +22,14 @@ from fx2ait_core.sdk import (
     epilogue_access,
 )
 
-from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline, pair_channels
+from .cuda_hopper import (
+    DTYPES,
+    channels_decline,
+    groups_decline,
+    hopper_decline,
+    pack_blocks,
+    pair_channels,
+)
 from .cuda_shape import INT_MAX, ConvCost, ConvShape, compute_dtype, largest
 
 TEMPLATES = Templates(__package__)
@@ -220,15 +227,9 @@ def candidates(problem: Problem) -> Sequence[Candidate]:
 def pack_weight(weight: np.ndarray, dtype: DType) -> np.ndarray:
     """``[O, I, kh, kw]`` to ``[kh * kw * blocks, rows, row]``, the input channels of a block fastest.
 
-    Rows are the result channels in pairs (``pair_channels``); input channels are padded with zeros to whole
-    blocks.
+    Rows are the result channels in pairs (see :func:`.cuda_hopper.pair_channels`).
     """
-    paired = pair_channels(weight)
-    rows, channels, *taps = paired.shape
-    cut = Cut.of(channels)
-    padded = np.pad(paired, ((0, 0), (0, -channels % cut.row), (0, 0), (0, 0)))
-    blocked = padded.reshape(rows, cut.blocks, cut.row, *taps).transpose(3, 4, 1, 0, 2)
-    return np.ascontiguousarray(blocked).reshape(-1, rows, cut.row).astype(dtype.numpy)
+    return pack_blocks(pair_channels(weight), Cut.of(weight.shape[1]).row, dtype)
 
 
 def emit(name: str, problem: Problem, tile: HaloTile) -> KernelSource:

@@ -50,3 +50,12 @@ def pair_channels(weight: np.ndarray) -> np.ndarray:
     padded = np.pad(weight, ((0, -weight.shape[0] % 16), *((0, 0),) * (weight.ndim - 1)))
     pairs = padded.reshape(-1, 8, 2, *weight.shape[1:])
     return np.swapaxes(pairs, 1, 2).reshape(padded.shape)
+
+
+def pack_blocks(weight: np.ndarray, row: int, dtype: DType) -> np.ndarray:
+    """``[O, I, kh, kw]`` to ``[kh * kw * blocks, O, row]``: input channels, padded with zeros, in blocks of
+    ``row``, those of a block fastest."""
+    out_channels, channels, *taps = weight.shape
+    padded = np.pad(weight, ((0, 0), (0, -channels % row), (0, 0), (0, 0)))
+    blocked = padded.reshape(out_channels, -1, row, *taps).transpose(3, 4, 1, 0, 2)
+    return np.ascontiguousarray(blocked).reshape(-1, out_channels, row).astype(dtype.numpy)

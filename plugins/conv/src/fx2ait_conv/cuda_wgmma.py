@@ -20,7 +20,14 @@ from fx2ait_core.sdk import (
     epilogue_access,
 )
 
-from .cuda_hopper import DTYPES, channels_decline, groups_decline, hopper_decline, pair_channels
+from .cuda_hopper import (
+    DTYPES,
+    channels_decline,
+    groups_decline,
+    hopper_decline,
+    pack_blocks,
+    pair_channels,
+)
 from .cuda_shape import ConvCost, ConvShape, compute_dtype, element_type
 from .cuda_wgmma_tile import BLOCK, MOST_STAGES, TILES, Tile
 
@@ -31,6 +38,7 @@ HEADERS = tuple(
         "conv2d_wgmma",
         "pair_epilogue",
         "pair_split",
+        "split_shares",
         "wgmma_epilogue",
         "wgmma_loader",
         "wgmma_operands",
@@ -231,15 +239,9 @@ def candidates(problem: Problem) -> Sequence[Candidate]:
 def pack_weight(weight: np.ndarray, dtype: DType, paired: bool = False) -> np.ndarray:
     """``[O, I, kh, kw]`` to ``[kh * kw * blocks, O, 64]``, the input channels of a block fastest.
 
-    Where filters are the rows of the products they are ``paired``, and padded with zeros to a multiple of
-    16: of each 16 rows the first 8 are the even channels and the last 8 the odd ones.
+    Where filters are the rows of the products they are ``paired`` (see :func:`.cuda_hopper.pair_channels`).
     """
-    if paired:
-        weight = pair_channels(weight)
-    out_channels, channels, *taps = weight.shape
-    padded = np.pad(weight, ((0, 0), (0, -channels % BLOCK), (0, 0), (0, 0)))
-    blocked = padded.reshape(out_channels, -1, BLOCK, *taps).transpose(3, 4, 1, 0, 2)
-    return np.ascontiguousarray(blocked).reshape(-1, out_channels, BLOCK).astype(dtype.numpy)
+    return pack_blocks(pair_channels(weight) if paired else weight, BLOCK, dtype)
 
 
 def emit(name: str, problem: Problem, tile: Tile) -> KernelSource:

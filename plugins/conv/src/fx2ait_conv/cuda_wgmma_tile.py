@@ -56,12 +56,9 @@ class Tile:
     @property
     def sums_bytes(self) -> int:
         """Shared memory for the parts of a block's share of a tile, where blocks share it."""
-        if self.splits == 1:
-            return 0
-        if self.channel_rows:  # whole rows of 8 pixels
-            return self.splits * ceil(self.pixels // 8 / self.splits) * 8 * self.channels * 4
-        units = self.pixels // 8 * (self.channels // SPAN)
-        return self.splits * ceil(units / self.splits) * 8 * SPAN * 4
+        unit = self.channels if self.channel_rows else SPAN  # channels of 8 pixels
+        units = self.pixels // 8 * (self.channels // unit)
+        return self.splits * ceil(units / self.splits) * 8 * unit * 4 if self.splits > 1 else 0
 
     @property
     def loads_early(self) -> bool:

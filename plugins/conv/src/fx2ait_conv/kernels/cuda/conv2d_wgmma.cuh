@@ -188,7 +188,7 @@ __device__ __forceinline__ void consume(
       using Sums = typename Tile::Sums;
       const int part = Sums::place(), channel = work.channel + first_row;
       auto finish = finish_runs<Sums::kShare, Result, Epilogue>(
-          g.pixels, g.out_channels, work.pixel + 8 * Sums::first_row(part), Sums::rows(), channel);
+          g.pixels, g.out_channels, work.pixel + 8 * Sums::first(part), Sums::count(), channel);
       finish.load(epilogue);
       multiply_tile();
       if constexpr (Tile::kSplits > 1) {
@@ -239,7 +239,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident) conv2d_wgmma(
     }
     barriers.init();
     if constexpr (Tile::kSplits > 1) {
-      for (int group = 0; group < (Tile::kChannelRows ? Tile::kGroups : 1); ++group) ring.sums(group).expect();
+      for (int i = 0; i < Tile::kExchanges; ++i) ring.sums(i).expect();
     }
   }
   __syncthreads();

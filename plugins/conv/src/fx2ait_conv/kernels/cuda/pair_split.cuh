@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "fx2ait/cuda/cluster.cuh"
-#include "fx2ait/cuda/mbarrier.cuh"
+#include "fx2ait_conv/split_shares.cuh"
 
 namespace fx2ait_conv {
 
@@ -15,39 +15,23 @@ namespace fx2ait_conv {
 /// The buffer holds [blocks][rows of the share][128 threads] vectors of 4 floats, as they lie in the
 /// accumulators. Sums are added in the order of the blocks, so that results are bit-equal each time.
 template <int Rows, int Splits>
-struct SplitRows {
-  static constexpr int kRowBytes = 128 * 16;
-  static constexpr int kShare = (Rows + Splits - 1) / Splits;  // the largest
-  static constexpr int kBytes = Splits * kShare * kRowBytes;
-
-  static_assert(Splits <= Rows, "each block finishes a row");
-
-  uint32_t buffer;   // in this block's shared memory
-  uint32_t barrier;  // counts the bytes that come
-
-  /// This block's place among those that share the tile.
-  static __device__ int place() { return static_cast<int>(fx2ait::cluster_rank()) % Splits; }
-  static __host__ __device__ constexpr int first_row(int place) { return Rows * place / Splits; }
-  static __device__ int rows() { return first_row(place() + 1) - first_row(place()); }
-
-  /// Lets the barrier wait for this block's share; run by one thread before `cluster_arrive`.
-  __device__ __forceinline__ void expect() const {
-    fx2ait::mbarrier_arrive_expecting(barrier, Splits * rows() * kRowBytes);
-  }
+struct SplitRows : SplitShares<Rows, Splits, 128 * 16> {
+  using Shares = SplitShares<Rows, Splits, 128 * 16>;
+  using Shares::barrier, Shares::buffer, Shares::first, Shares::kShare, Shares::kUnitBytes, Shares::place;
 
   /// Sends this block's sums; after `cluster_wait`.
   __device__ __forceinline__ void send(const float (&sums)[4 * Rows]) const {
     const int mine = place();
     const uint32_t first_rank = fx2ait::cluster_rank() - static_cast<uint32_t>(mine);
-    const uint32_t source = buffer + static_cast<uint32_t>(mine * kShare * kRowBytes) + threadIdx.x % 128 * 16;
+    const uint32_t source = buffer + static_cast<uint32_t>(mine * kShare * kUnitBytes) + threadIdx.x % 128 * 16;
 #pragma unroll
     for (int owner = 0; owner < Splits; ++owner) {
       const uint32_t theirs = fx2ait::cluster_address(source, first_rank + owner);
       const uint32_t counter = fx2ait::cluster_address(barrier, first_rank + owner);
 #pragma unroll
-      for (int row = first_row(owner); row < first_row(owner + 1); ++row) {
+      for (int row = first(owner); row < first(owner + 1); ++row) {
         const float* v = sums + 4 * row;
-        fx2ait::cluster_store(theirs + (row - first_row(owner)) * kRowBytes, v[0], v[1], v[2], v[3], counter);
+        fx2ait::cluster_store(theirs + (row - first(owner)) * kUnitBytes, v[0], v[1], v[2], v[3], counter);
       }
     }
   }
@@ -61,7 +45,7 @@ struct SplitRows {
     for (int part = 0; part < Splits; ++part) {
 #pragma unroll
       for (int row = 0; row < kShare; ++row) {  // of a shorter share, the last is not used
-        const float4 v = fx2ait::cluster_load_stored(mine + (part * kShare + row) * kRowBytes);
+        const float4 v = fx2ait::cluster_load_stored(mine + (part * kShare + row) * kUnitBytes);
         float* sum = total + 4 * row;
         sum[0] = part > 0 ? sum[0] + v.x : v.x;
         sum[1] = part > 0 ? sum[1] + v.y : v.y;

@@ -60,8 +60,8 @@ struct WgmmaTile {
 
   using Sums = std::conditional_t<
       ChannelRows, SplitRows<Pixels / 8, Splits>, SplitSums<Pixels, Channels, Splits>>;
-  static constexpr int kSumsBytes = Splits == 1 ? 0 : ChannelRows ? Groups * Sums::kBytes : Sums::kBytes;
-  static constexpr int kSharedBytes = kRingBytes + kSumsBytes + 1024;  // the ring begins on 1024 bytes
+  static constexpr int kExchanges = ChannelRows ? Groups : 1;  // each warpgroup's own, or all of them together
+  static constexpr int kSharedBytes = kRingBytes + kExchanges * Sums::kBytes + 1024;  // the ring begins on 1024 bytes
 
   static_assert(kGroupRows % 64 == 0 && Pixels % 8 == 0 && Pixels <= 256 && Channels % kSpan == 0 && Channels <= 256);
   static_assert(!ChannelRows || kRows == 1, "of an accumulator, a thread finishes two neighbouring channels");
@@ -138,7 +138,7 @@ struct RingPosition {
 /// The block's barriers.
 template <class Tile>
 struct Barriers {
-  uint64_t full[Tile::kStages], empty[Tile::kStages], turn[Tile::kTeams], sums[Tile::kGroups];
+  uint64_t full[Tile::kStages], empty[Tile::kStages], turn[Tile::kTeams], sums[Tile::kExchanges];
 
   __device__ void init() {
     for (int i = 0; i < Tile::kStages; ++i) {
@@ -148,7 +148,7 @@ struct Barriers {
     for (int i = 0; i < Tile::kTeams; ++i) {
       fx2ait::mbarrier_init(fx2ait::shared_address(&turn[i]), Tile::kTeamWarps);
     }
-    for (int i = 0; i < Tile::kGroups; ++i) fx2ait::mbarrier_init(fx2ait::shared_address(&sums[i]), 1);
+    for (int i = 0; i < Tile::kExchanges; ++i) fx2ait::mbarrier_init(fx2ait::shared_address(&sums[i]), 1);
     fx2ait::mbarrier_fence_init();
   }
 };
@@ -168,10 +168,10 @@ struct Ring {
     return fx2ait::shared_address(&barriers.full[position.stage]);
   }
 
-  /// What the other blocks send to this one, for a warpgroup; without `ChannelRows` for all at once.
-  __device__ typename Tile::Sums sums(int group) const {
-    const uint32_t begin = base + Tile::kRingBytes + static_cast<uint32_t>(group * Tile::Sums::kBytes);
-    return {begin, fx2ait::shared_address(&barriers.sums[group])};
+  /// What the other blocks send to this one, in one of the exchanges.
+  __device__ typename Tile::Sums sums(int exchange) const {
+    const uint32_t begin = base + Tile::kRingBytes + static_cast<uint32_t>(exchange * Tile::Sums::kBytes);
+    return {{begin, fx2ait::shared_address(&barriers.sums[exchange])}};
   }
 
   __device__ void wait_full(Position position) const { fx2ait::mbarrier_wait(full(position), position.parity); }

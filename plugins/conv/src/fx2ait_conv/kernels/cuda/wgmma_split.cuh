@@ -5,39 +5,24 @@
 #include <cstdint>
 
 #include "fx2ait/cuda/cluster.cuh"
-#include "fx2ait/cuda/mbarrier.cuh"
+#include "fx2ait_conv/split_shares.cuh"
 #include "fx2ait_conv/wgmma_epilogue.cuh"
 
 namespace fx2ait_conv {
 
 /// A tile in units of 8 pixels x 32 channels, of which a warp holds 8 values per thread. Units are
-/// numbered along the channels first and dealt out to the blocks in runs.
+/// numbered along the channels first.
 ///
 /// The buffer holds [blocks][units of the share][2][32 lanes] vectors of 4 floats, as they come from
 /// the accumulators. Parts are added in the order of the blocks, so that results are bit-equal each time.
 template <int Pixels, int Channels, int Splits>
-struct SplitSums {
-  static constexpr int kUnitBytes = 8 * kSpan * 4;
+struct SplitSums : SplitShares<Pixels / 8 * (Channels / kSpan), Splits, 8 * kSpan * 4> {
+  using Shares = SplitShares<Pixels / 8 * (Channels / kSpan), Splits, 8 * kSpan * 4>;
+  using Shares::barrier, Shares::buffer, Shares::first, Shares::kShare, Shares::kUnitBytes, Shares::kUnits,
+      Shares::place;
   static constexpr int kSpans = Channels / kSpan;
-  static constexpr int kUnits = Pixels / 8 * kSpans;
-  static constexpr int kShare = (kUnits + Splits - 1) / Splits;  // the largest
-  static constexpr int kBytes = Splits > 1 ? Splits * kShare * kUnitBytes : 0;
 
-  static_assert(Splits <= kUnits);
-
-  uint32_t buffer;   // in this block's shared memory
-  uint32_t barrier;  // counts the bytes that come
-
-  /// This block's place among those that share the tile.
-  static __device__ int place() { return static_cast<int>(fx2ait::cluster_rank()) % Splits; }
-  static __device__ int first_unit(int place) { return kUnits * place / Splits; }
   static __device__ int owner(int unit) { return ((unit + 1) * Splits - 1) / kUnits; }
-
-  /// Lets the barrier wait for this block's share; run by one thread before `cluster_arrive`.
-  __device__ void expect() const {
-    const int units = first_unit(place() + 1) - first_unit(place());
-    fx2ait::mbarrier_arrive_expecting(barrier, Splits * units * kUnitBytes);
-  }
 
   /// Sends a warpgroup's sums of the tile's rows from `first_row` on; after `cluster_wait`.
   template <int Rows, int Count>
@@ -54,7 +39,7 @@ struct SplitSums {
           const int unit = group * kSpans + span, to = owner(unit);
           const auto rank = static_cast<uint32_t>(first_rank + to);
           const uint32_t target = buffer + static_cast<uint32_t>(
-              (mine * kShare + unit - first_unit(to)) * kUnitBytes + lane * 16);
+              (mine * kShare + unit - first(to)) * kUnitBytes + lane * 16);
           const uint32_t theirs = fx2ait::cluster_address(target, rank);
           const uint32_t counter = fx2ait::cluster_address(barrier, rank);
           float v[8];
@@ -98,8 +83,8 @@ struct ShareFinish {
 
   template <class Operands>
   __device__ __forceinline__ ShareFinish(const Sums& shared_sums, const Operands& operands) : sums(shared_sums) {
-    first = Sums::first_unit(Sums::place());
-    units = Sums::first_unit(Sums::place() + 1) - first;
+    first = Sums::first(Sums::place());
+    units = Sums::first(Sums::place() + 1) - first;
     warp = static_cast<int>(threadIdx.x) / 32;
     lane = static_cast<int>(threadIdx.x) % 32;
     loaded = operands.load(row_of(warp), column_of(warp));
