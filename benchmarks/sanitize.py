@@ -155,15 +155,16 @@ def compiled(name: str, arch: str | None):
     return fx2ait.compile(module, examples, tune=False, **options), module
 
 
-def resnet() -> nn.Module:
-    """With statistics under which its numbers stay in range."""
+def resnet_variants(arch: str | None) -> Variants:
+    """Of ResNet-18, on small images."""
     import torchvision  # noqa: PLC0415  # seconds, and only some need it
 
+    from fx2ait_core.bench.calibrate import calibrated  # noqa: PLC0415
+
     torch.manual_seed(18)
-    model = torchvision.models.resnet18(weights=None)
-    with torch.no_grad():
-        model.train()(torch.randn(16, 3, 64, 64))
-    return model.eval()
+    shape = (3, 64, 64)
+    model = calibrated(torchvision.models.resnet18(weights=None), [(torch.randn(16, *shape),)])
+    return Variants(model, shape, "fp16", arch)
 
 
 def kernels_of(manifest: dict) -> Counter[str]:
@@ -208,7 +209,7 @@ def prepare(folder: Path) -> tuple[Counter[str], list[str]]:
         engine.save(folder / f"{name}.fx2ait")
         used += kernels_of(engine.manifest)
         record_answers(folder, name, module, subject.shape, subject.batches)
-    variants = Variants(resnet(), (3, 64, 64), "fp16", None)
+    variants = resnet_variants(None)
     for number, engine in enumerate(variants.engines()):
         name = f"variants_fp16_{number}"
         engine.save(folder / f"{name}.fx2ait")
@@ -280,7 +281,7 @@ def main() -> int:
             mine = kernels_of(json.loads(tree.text("manifest.json")))
             used += mine
             print(f"{name}: {', '.join(sorted(mine))}")
-        variants = Variants(resnet(), (3, 64, 64), "fp16", given.arch)
+        variants = resnet_variants(given.arch)
         trees = list(variants.trees())
         print(f"{len(variants.used)} variants in {len(trees)} engines:", *sorted(variants.used), sep="\n  ")
         print(f"unused: {', '.join(unused(used)) or 'none'}")

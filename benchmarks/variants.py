@@ -58,15 +58,15 @@ class Variants:
         progress, largest = SilentProgress(), self.batches[-1]
         machine = compiler.choose_machine("cuda", self._arch, self._precision, Settings.from_environment())
         example = torch.randn(largest, *self.shape)
+        captured = compiler.capture_model(self.model, example, (1, largest), None, "variants", progress)
         while True:
-            captured = compiler.capture_model(self.model, example, (1, largest), None, "variants", progress)
             graph = compiler.lower_program(captured, machine, None, progress)
             before = len(self.used)
             planned = plan(
                 graph,
                 machine.target,
                 machine.plugins.registry,
-                lambda requests: self._choose(requests, machine.plugins.registry),
+                lambda requests: [self._choice(*request, machine.plugins.registry) for request in requests],
                 precision=machine.precision.value,
                 tune_sizes=[{BATCH: largest}],
                 plugins=machine.plugins.versions,
@@ -74,9 +74,6 @@ class Variants:
             if len(self.used) == before:
                 return
             yield machine, emit(planned, machine.backend), captured.output_structure
-
-    def _choose(self, requests: Sequence[tuple[Any, Sequence[Any]]], registry: Any) -> list[Any]:
-        return [self._choice(problem, offers, registry) for problem, offers in requests]
 
     def _choice(self, problem: Any, offers: Sequence[Any], registry: Any) -> Any:
         from fx2ait_core.plan.problems import offers_for  # noqa: PLC0415

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -220,3 +224,18 @@ def cpu_target() -> tuple[Backend, Target]:
 def cuda_target(request: pytest.FixtureRequest) -> tuple[Backend, Target]:
     backend = CudaBackend()
     return backend, backend.detect(request.param, Settings())
+
+
+@pytest.fixture(scope="session")
+def benchmark_script() -> Callable[[str], ModuleType]:
+    """Imports a module of the folder ``benchmarks``, which is no package, by its name."""
+
+    def load(name: str) -> ModuleType:
+        folder = str(Path(__file__).parents[1] / "benchmarks")
+        sys.path.insert(0, folder)
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(folder)
+
+    return load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,17 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-SCRIPTS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import compile_time  # noqa: PLC0415  # of the scripts' folder
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return compile_time
+def script(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_script("compile_time")
 
 
 def test_the_order_of_calls_decides(script: ModuleType) -> None:

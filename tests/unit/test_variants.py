@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 import torch
 
-SCRIPTS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import variants  # noqa: PLC0415  # of the scripts' folder
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return variants
+def script(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_script("variants")
 
 
 def test_each_engine_adds_variants_until_none_is_left(script: ModuleType) -> None:
