@@ -90,11 +90,18 @@ def test_without_a_device_the_cache_is_used_where_it_knows():
     assert (tile(choice), choice.choice) == (2, "heuristic")
 
 
-def test_a_new_candidate_is_measured_alone():
+def test_a_new_candidate_is_measured_beside_those_that_are_known():
     cache, table = TuningCache(None), Table({0: 9.0, 1: 5.0, 2: 2.0})
     select(problem(), offers(1.0, 2.0), table, cache, DEVICE)
     assert tile(select(problem(), offers(1.0, 2.0, 2.5), table, cache, DEVICE)) == 2
-    assert table.asked == [[0, 1], [2]]
+    assert table.asked == [[0, 1], [0, 1, 2]]
+
+
+def test_a_new_candidate_that_contradicts_a_known_one_is_not_chosen():
+    cache, answers = TuningCache(None), answered([1.0, 2.0], [2.0, 1.0])
+    select(problem(), offers(1.0), answers, cache, DEVICE)
+    with pytest.warns(RuntimeWarning, match="tile=1.*wrong answer"):
+        assert tile(select(problem(), offers(1.0, 1.5), answers, cache, DEVICE)) == 0
 
 
 @pytest.mark.parametrize("change", ["device", "compiler", "size", "revision", "sizes"])
@@ -121,27 +128,29 @@ def test_close_calls_are_measured_again_and_the_median_decides():
 
 def test_settled_close_calls_are_not_measured_at_every_run():
     cache = TuningCache(None)
-    select(problem(), offers(1.0, 1.0), Table({0: 10.0, 1: 10.1}), cache, DEVICE)
-    table = Table({2: 30.0})
-    choice = select(problem(), offers(1.0, 1.0, 1.0), table, cache, DEVICE)
-    assert table.asked == [[2]] and tile(choice) == 0
+    requests = [(sized(batch), offers(1.0, 1.0)) for batch in (1, 32)]
+    select_all(requests, Table({0: 10.0, 1: 10.1}), cache, DEVICE)
+    table = Table({})
+    (choice,) = select_all(requests[:1], table, cache, DEVICE)
+    assert table.asked == [] and (tile(choice), choice.choice) == (0, "cached")
 
 
 def test_failing_candidates_are_skipped_named_and_remembered():
     cache, table = TuningCache(None), Table({0: Failed("ptxas: too many registers"), 1: 5.0})
     with pytest.warns(RuntimeWarning, match=r"k Config\(tile=0\) is skipped for kind: ptxas"):
         assert tile(select(problem(), offers(1.0, 2.0), table, cache, DEVICE)) == 1
-    table = Table({2: 9.0})
-    with pytest.warns(RuntimeWarning, match=r"too many registers \(remembered\)"):
-        assert tile(select(problem(), offers(1.0, 2.0, 2.0), table, cache, DEVICE)) == 1
-    assert table.asked == [[2]]
+    table = Table({1: 5.0, 2: 9.0})
+    for estimates in (1.0, 2.0, 2.0), (1.0, 2.0, 2.1):  # not the same offers, so that no choice is known
+        with pytest.warns(RuntimeWarning, match=r"too many registers \(remembered\)$"):
+            assert tile(select(problem(), offers(*estimates), table, cache, DEVICE)) == 1
+    assert table.asked == [[1, 2]]
 
 
 def test_passing_failures_are_tried_again():
     cache = TuningCache(None)
     with pytest.warns(RuntimeWarning, match="disk"):
         select(problem(), offers(1.0, 2.0), Table({0: Failed("disk", lasting=False), 1: 5.0}), cache, DEVICE)
-    table = Table({0: 1.0, 2: 9.0})
+    table = Table({0: 1.0, 1: 5.0, 2: 9.0})
     assert tile(select(problem(), offers(1.0, 2.0, 2.5), table, cache, DEVICE)) == 0
 
 
@@ -179,18 +188,23 @@ def test_a_batch_is_one_call_and_equal_requests_are_served_once():
     assert tile(first) == tile(second) == tile(third) == 1 and first is third
 
 
-def test_an_interruption_keeps_what_was_measured():
+def test_an_interruption_keeps_what_was_compared():
     cache = TuningCache(None)
+    requests = [(problem(size), offers(1.0, 2.0)) for size in (8, 9)]
 
     def interrupted(jobs):
-        yield Timed(5.0)
+        yield Timed(5.0, np.array([1.0, 2.0]))
+        yield Timed(9.0, np.array([1.0, 2.0]))
+        yield Timed(5.0, np.array([2.0, 1.0]))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        select(problem(), offers(1.0, 2.0), interrupted, cache, DEVICE)
-    table = Table({1: 9.0})
-    assert tile(select(problem(), offers(1.0, 2.0), table, cache, DEVICE)) == 0
-    assert table.asked == [[1]]
+        select_all(requests, interrupted, cache, DEVICE)
+    table = Table({0: 9.0, 1: 5.0})
+    known, measured = select_all(requests, table, cache, DEVICE)
+    assert (tile(known), known.choice) == (0, "cached")
+    assert (tile(measured), measured.choice) == (1, "measured")
+    assert table.asked == [[0, 1]]
 
 
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=40), st.floats(1, 10), st.integers(1, 15))

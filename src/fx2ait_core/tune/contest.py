@@ -13,9 +13,9 @@ from ..errors import Fx2aitWarning, KernelError
 from ..extend.contributions import KernelSource
 from ..extend.problem import Problem
 from .agreement import outvoted
-from .cache import MeasurementKey
+from .cache import Measurement, MeasurementKey, TuningCache
 from .keys import measurement_key
-from .offers import JOB_NAME, Choice, Device, Job, Offer, Policy, Timed
+from .offers import JOB_NAME, Choice, Device, Failed, Job, Offer, Policy, Timed
 
 RivalKey = tuple[str, str]  # a kernel's name and its configuration, as text
 
@@ -37,6 +37,7 @@ class Contest:
         self.failures: dict[MeasurementKey, str] = {}
         self.answers: dict[MeasurementKey, np.ndarray] = {}
         self.fresh = False
+        self._unkept: dict[MeasurementKey, Measurement] = {}
 
     def prepare(self, device: Device) -> None:
         """Emit the entrants; one whose emission raises has failed."""
@@ -47,36 +48,75 @@ class Contest:
                     raise TypeError(f"emit returned a {type(source).__name__}, not a KernelSource")
             except Exception as error:  # a plugin's code: its candidate is out, the others stay
                 key = measurement_key(self.problem, offer, None, device)
-                self.fail(Job(self.problem, offer, KernelSource("")), key, f"{type(error).__name__}: {error}")
+                failed = Failed(f"{type(error).__name__}: {error}", lasting=False)
+                self.fail(Job(self.problem, offer, KernelSource("")), key, failed)
                 continue
             key = measurement_key(self.problem, offer, source, device)
             self.jobs.append((Job(self.problem, offer, source), key))
 
-    def fail(self, job: Job, key: MeasurementKey, reason: str) -> None:
-        self.failures[key] = reason
+    def recall(self, cache: TuningCache, policy: Policy) -> None:
+        """Take the failures that ``cache`` remembers; and its times, unless one is missing.
+
+        A candidate that is to be measured is to be compared with the others, whose answers nothing keeps.
+        """
+        known = {key: cache.find(key) for _, key in self.jobs}
+        for job, key in self.jobs:
+            if (found := known[key]) and found.microseconds is None:
+                self.fail(job, key, Failed(f"{found.failure} (remembered)", lasting=False))
+        if None in known.values():
+            return
+        for key, found in known.items():
+            if found and found.microseconds is not None:
+                self.samples[key] = [found.microseconds]
+                if found.rounds >= policy.rounds:
+                    self.settled.add(key)
+
+    @property
+    def missing(self) -> list[tuple[Job, MeasurementKey]]:
+        """Jobs that have neither a time nor a failure."""
+        return [(j, key) for j, key in self.jobs if key not in self.samples and key not in self.failures]
+
+    def take(self, job: Job, key: MeasurementKey, result: Timed | Failed) -> None:
+        """One more sample, or the end of a candidate."""
+        if isinstance(result, Failed):
+            self.fail(job, key, result)
+            return
+        self.fresh = True
+        self.samples.setdefault(key, []).append(result.microseconds)
+        self._unkept[key] = Measurement(self.median(key), len(self.samples[key]))
+        if result.answer is not None:
+            self.answers[key] = result.answer
+
+    def fail(self, job: Job, key: MeasurementKey, failed: Failed) -> None:
+        self.failures[key] = reason = failed.reason
         self.samples.pop(key, None)
+        self._unkept.pop(key, None)
+        if failed.lasting:
+            self._unkept[key] = Measurement(None, failure=reason)
         shown = reason if len(reason) < 1500 else f"{reason[:1500]} …"
         warnings.warn(f"{job} is skipped for {self.problem.kind}: {shown}", Fx2aitWarning, stacklevel=2)
 
-    def add(self, key: MeasurementKey, timed: Timed) -> None:
-        self.fresh = True
-        self.samples.setdefault(key, []).append(timed.microseconds)
-        if timed.answer is not None:
-            self.answers[key] = timed.answer
-
-    def reject_outvoted(self) -> dict[MeasurementKey, str]:
-        """Fails the entrants whose answers most others contradict, and says why each failed."""
+    def reject_outvoted(self) -> None:
+        """Fail the entrants whose answers most others contradict."""
         answers = {key: answer for key, answer in self.answers.items() if key in self.samples}
         apart = outvoted(answers)
         trusted = f"the {len(answers) - len(apart)} whose answers agree"
-        reasons = {
-            key: f"wrong answer, at a relative L2 distance of {distance:.2g} from {trusted}"
-            for key, distance in apart.items()
-        }
         for job, key in self.jobs:
-            if key in reasons:
-                self.fail(job, key, reasons[key])
-        return reasons
+            if key in apart:
+                text = f"wrong answer, at a relative L2 distance of {apart[key]:.2g} from {trusted}"
+                self.fail(job, key, Failed(text))
+
+    def settle(self, policy: Policy) -> None:
+        """Close calls have been measured often enough."""
+        for _, key in self.close_calls(policy):
+            self.settled.add(key)
+            self._unkept[key] = Measurement(self.median(key), max(policy.rounds, len(self.samples[key])))
+
+    def keep(self, cache: TuningCache) -> None:
+        """Record in ``cache`` what is new since the last time."""
+        for key, measurement in self._unkept.items():
+            cache.record(key, measurement)
+        self._unkept.clear()
 
     def median(self, key: MeasurementKey) -> float:
         return statistics.median(self.samples[key])

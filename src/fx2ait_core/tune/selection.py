@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from ..errors import KernelError
 from ..extend.problem import Problem
-from .cache import Measurement, MeasurementKey, RecordedChoice, TuningCache
+from .cache import MeasurementKey, RecordedChoice, TuningCache
 from .contest import Contest
 from .keys import ChoiceKeys, family_key
-from .offers import Choice, Device, Failed, Job, Measure, Offer, Policy
+from .offers import Choice, Device, Job, Measure, Offer, Policy
 from .sharing import share
 
 
@@ -39,7 +39,8 @@ def select_all(
     for each (see :func:`~fx2ait_core.tune.sharing.share`).
 
     All measurements that the cache lacks are asked for in one call, so that their sources can be
-    built in parallel; close calls in one more per round. Candidates that fail, or whose answer most
+    built in parallel; close calls in one more per round. Where a problem lacks one, all its candidates
+    are measured, so that their answers can be compared. Candidates that fail, or whose answer most
     others contradict, are skipped with a warning.
 
     :param measure: None where there is no device: the best estimate wins, unless the cache knows.
@@ -87,69 +88,44 @@ def pruned(offers: Sequence[Offer], policy: Policy) -> list[Offer]:
 def _hold(
     contests: Sequence[Contest], measure: Measure | None, cache: TuningCache, device: Device, policy: Policy
 ) -> None:
-    """Fill the contests with samples, from the cache where it has them."""
+    """Fill the contests with samples, from the cache where it has them.
+
+    A contest is kept as soon as its candidates are compared, so that an interruption costs no more than
+    the one under way.
+    """
     for contest in contests:
         contest.prepare(device)
-        for job, key in contest.jobs:
-            known = cache.find(key)
-            if known is None:
-                continue
-            if known.microseconds is None:
-                contest.fail(job, key, f"{known.failure} (remembered)")
-                continue
-            contest.samples[key] = [known.microseconds]
-            if known.rounds >= policy.rounds:
-                contest.settled.add(key)
+        contest.recall(cache, policy)
     if measure is None:
-        # Without a device the cache decides only where it knows every candidate.
-        for contest in contests:
-            if any(key not in contest.samples and key not in contest.failures for _, key in contest.jobs):
-                contest.samples.clear()
         return
-    missing = [
-        (contest, job, key)
-        for contest in contests
-        for job, key in contest.jobs
-        if key not in contest.samples and key not in contest.failures
-    ]
-    _measure(missing, measure, cache)
-    for contest in contests:
-        for key, reason in contest.reject_outvoted().items():
-            cache.record(key, Measurement(None, failure=reason))
+    for contest in _measured([(c, job, key) for c in contests for job, key in c.missing], measure):
+        contest.reject_outvoted()
+        contest.keep(cache)
     for _ in range(policy.rounds - 1):
         again = [(contest, job, key) for contest in contests for job, key in contest.close_calls(policy)]
-        _measure(again, measure, cache)
+        for contest in _measured(again, measure):
+            contest.keep(cache)
     for contest in contests:
-        for _, key in contest.close_calls(policy):
-            contest.settled.add(key)
-            rounds = max(policy.rounds, len(contest.samples[key]))
-            cache.record(key, Measurement(contest.median(key), rounds))
+        contest.settle(policy)
+        contest.keep(cache)
 
 
-def _measure(
-    wanted: Sequence[tuple[Contest, Job, MeasurementKey]], measure: Measure, cache: TuningCache
-) -> None:
-    """Measure each distinct job once; what came before an interruption is in the cache."""
-    first: dict[MeasurementKey, Job] = {}
+def _measured(wanted: Sequence[tuple[Contest, Job, MeasurementKey]], measure: Measure) -> Iterator[Contest]:
+    """Measure each distinct job once; every contest, as soon as it has all its results."""
+    jobs: dict[MeasurementKey, Job] = {}
     waiting: dict[MeasurementKey, list[tuple[Contest, Job]]] = {}
     for contest, job, key in wanted:
-        first.setdefault(key, job)
+        jobs.setdefault(key, job)
         waiting.setdefault(key, []).append((contest, job))
-    if not first:
+    if not jobs:
         return
-    results = iter(measure(list(first.values())))
-    for key, contests in waiting.items():
-        result = next(results)
-        for contest, job in contests:
-            if isinstance(result, Failed):
-                contest.fail(job, key, result.reason)
-            else:
-                contest.add(key, result)
-        if not isinstance(result, Failed):
-            samples = contests[0][0].samples[key]
-            cache.record(key, Measurement(statistics.median(samples), len(samples)))
-        elif result.lasting:
-            cache.record(key, Measurement(None, failure=result.reason))
+    left = Counter(contest for contest, _, _ in wanted)
+    for key, result in zip(jobs, measure(list(jobs.values())), strict=True):
+        for contest, job in waiting[key]:
+            contest.take(job, key, result)
+            left[contest] -= 1
+            if not left[contest]:
+                yield contest
 
 
 def _remembered(cache: TuningCache, key: str, contest: Contest) -> Choice | None:
