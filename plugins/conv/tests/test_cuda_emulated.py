@@ -84,7 +84,9 @@ def check(
                 (given_source, weight, *extras),
                 torch.float32 if exact else getattr(torch, dtype.value),
             )
-            error = float((found - expected).norm() / expected.norm().clamp(min=1e-6))
+            # Values are about 1 before what ends a window, which may leave nearly 0 of them.
+            magnitude = max(float(expected.norm()), expected.numel() ** 0.5)
+            error = float((found - expected).norm()) / magnitude
             assert error < LIMITS[problem.result.dtype], f"relative error {error:.2g} with {images} images"
 
 
