@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from record import Record
+from record import OtherCommitError, Record
 from wishes import Wishes
 
 if TYPE_CHECKING:  # the checkout must be on the path before fx2ait_core is imported
@@ -40,7 +40,7 @@ def measure(wish: Wishes) -> int:
     for name in wish.models:
         try:
             failed += not Run(name, wish).all_sections()
-        except Fx2aitError as error:
+        except (Fx2aitError, OtherCommitError) as error:
             print(f"{name} FAILED: {error}", file=sys.stderr)
             failed += 1
     return failed
@@ -65,10 +65,12 @@ class Run:
         self.name = self.recipe.name
         self.model: torch.nn.Module = instantiate(self.recipe, path.parent)
         self.device = torch.device(wish.target)
-        self.command = shlex.join(["python", *sys.argv])
-        stem = f"{slug(environment(self.device).card)}-{self.name}"
+        here = environment(self.device)
+        stem = f"{slug(here.card)}-{self.name}"
         self.record = Record(wish.out / f"{stem}.json", wish.update)
         self.layers = Record(wish.out / f"{stem}-layers.json", wish.update)
+        for record in (self.record, self.layers):
+            record.filled_by(shlex.join(["python", *sys.argv]), wish.commit or here.commit)
         self.summary: list[str] = []
         self.reported: list[Any] = []
         self.peaks: Peaks | None = None
@@ -137,7 +139,8 @@ class Run:
         from fx2ait_core.recipes.instantiate import example_inputs  # noqa: PLC0415
         from fx2ait_core.recipes.schema import for_target  # noqa: PLC0415
 
-        low, high = self.wish.batches[0], self.wish.batches[-1]
+        tuned = self.wish.tune_batches
+        low, high = tuned[0], tuned[-1]
         with _progress() as progress:
             engine = fx2ait.compile(
                 self.model,
@@ -146,7 +149,7 @@ class Run:
                 arch=arch,
                 precision=precision or for_target(self.recipe.precision, self.wish.target),  # type: ignore[arg-type]
                 dynamic_batch=None if low == high else (low, high),
-                tune_batches=() if low == high else self.wish.batches,
+                tune_batches=() if low == high else tuned,
                 input_names=[item.name for item in self.recipe.inputs],
                 name=self.recipe.name,
                 tune=self.wish.tune and arch is None,
@@ -183,11 +186,11 @@ class Run:
                 threads=self._torch_threads(),
                 progress=progress,
             )
-        made = benchmark_record(report, self.command)
+        made = benchmark_record(report, "")
         rows, notes, contention = made.pop("rows"), made.pop("notes"), made.pop("contention")
         for row in rows:
             row["contention"] = contention
-        self.record.data.update(self._with_commit(made))
+        self.record.data.update(_without_origin(made))
         self.record.data["notes"] = list(dict.fromkeys([*self.record.data.get("notes", []), *notes]))
         self.record.put_rows("rows", rows)
         told = [row["contention"] for row in self.record.data["rows"] if row.get("contention") is not None]
@@ -205,9 +208,9 @@ class Run:
         if self.peaks is None:
             self.peaks = peaks_of(self.engine.manifest, threads)
         report = fx2ait.layers(self.engine, [batch], self.peaks, rounds=self.wish.rounds)
-        made = layers_record(report, self.command)
+        made = layers_record(report, "")
         batches = made.pop("batches")
-        self.layers.data.update(self._with_commit(made))
+        self.layers.data.update(_without_origin(made))
         self.layers.put_rows("batches", batches)
         self.summary.append(markdown(layer_cells(report, report.tables[0])))
         if report.peaks.source == "documented" and "measured_peaks" not in self.layers.data:
@@ -301,9 +304,6 @@ class Run:
     def _torch_threads(self) -> int | None:
         return self.settings.threads if self.wish.target == "cpu" else None
 
-    def _with_commit(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {**record, "commit": self.wish.commit or record["commit"]}
-
     def _summarize(self) -> None:
         from dataclasses import replace  # noqa: PLC0415
 
@@ -317,6 +317,11 @@ class Run:
         written = "\n".join([*text, *self.summary, *self.record.data.get("notes", [])]) + "\n"
         self.record.path.with_suffix(".md").write_text(written, encoding="utf-8")
         print(written)
+
+
+def _without_origin(record: dict[str, Any]) -> dict[str, Any]:
+    """``record`` without command and commit, which the file has noted from the beginning."""
+    return {key: value for key, value in record.items() if key not in ("command", "commit")}
 
 
 def _progress() -> Any:

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 
+class OtherCommitError(Exception):
+    """A record that is to be updated holds figures of another commit."""
+
+
 class Record:
     """What is written to ``path``. After each section the file is replaced as a whole, so that a crash, or
     a section that fails, costs nothing that was measured before.
@@ -29,6 +33,21 @@ class Record:
         text = json.dumps(self.data, indent=2) + "\n"
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.path)
+
+    def filled_by(self, command: str, commit: str | None) -> None:
+        """Note what fills the record from here on.
+
+        Raises :class:`OtherCommitError` where the record holds figures of another commit.
+        """
+        before = self.data.setdefault("commit", commit)
+        if before != commit:
+            raise OtherCommitError(
+                f"{self.path} is of commit {before}, not {commit}: measure anew, without --update, or "
+                "name another folder by --out"
+            )
+        if self.data.setdefault("command", command) != command:
+            later = self.data.setdefault("later_commands", [])
+            later += [command] if command not in later else []
 
     def section(self, name: str, work: Callable[[], None]) -> bool:
         """Do ``work``, which adds to ``data``, then write. A failure is recorded under ``failures`` by

@@ -29,6 +29,7 @@ from pathlib import Path
 import torch
 from checkout import ROOT, use_checkout
 from measure import slug
+from record import Record
 from torch import nn
 from variants import Variants
 
@@ -183,17 +184,19 @@ def unused(used: Counter[str]) -> list[str]:
 def replay(folder: Path) -> int:
     """Load every engine of ``folder`` and compare with the recorded answers; run under the sanitizer."""
     import fx2ait_core as fx2ait  # noqa: PLC0415
+    from fx2ait_core.bench.verify import SHORT_NAMES, engine_precision  # noqa: PLC0415
 
     faults = 0
     for path in sorted(folder.glob("*.fx2ait")):
         engine = fx2ait.load(path)
+        limit = LIMITS[SHORT_NAMES[engine_precision(engine.manifest)]]
         for record in sorted(folder.glob(f"{path.stem}.*.pt")):
             case = torch.load(record, weights_only=True)
             found = engine(case["input"].cuda())
             found = found if isinstance(found, tuple) else (found,)
             for mine, reference in zip(found, case["outputs"], strict=True):
                 error = float((mine.cpu().double() - reference).norm() / reference.norm())
-                good = error <= LIMITS[path.stem.split("_")[1]]
+                good = error <= limit
                 faults += not good
                 print(f"{'ok' if good else 'WRONG'} {record.stem} relative L2 {error:.1e}", flush=True)
     torch.cuda.synchronize()
@@ -211,7 +214,7 @@ def prepare(folder: Path) -> tuple[Counter[str], list[str]]:
         record_answers(folder, name, module, subject.shape, subject.batches)
     variants = resnet_variants(None)
     for number, engine in enumerate(variants.engines()):
-        name = f"variants_fp16_{number}"
+        name = f"variants_{number}"
         engine.save(folder / f"{name}.fx2ait")
         used += kernels_of(engine.manifest)
         record_answers(folder, name, variants.model, variants.shape, variants.batches)
@@ -291,24 +294,27 @@ def main() -> int:
     folder = given.out / "sanitized-engines"
     folder.mkdir(exist_ok=True)
     used, variants = prepare(folder)
-    record = {
-        "card": torch.cuda.get_device_name(),
+    card = torch.cuda.get_device_name()
+    record = Record(given.out / f"{slug(card)}-sanitizer.json")
+    watched: list[dict] = []
+    record.data = {
+        "card": card,
         "command": shlex.join(["python", *sys.argv]),
         "kernels": dict(sorted(used.items())),
         "unused": unused(used),
         "variants": variants,
-        "tools": [],
+        "tools": watched,
     }
-    path = given.out / f"{slug(record['card'])}-sanitizer.json"
     for tool in given.tools.split(","):
-        record["tools"].append(watch(tool, folder, given.out))
-        print(record["tools"][-1], flush=True)
-        path.write_text(json.dumps(record, indent=2) + "\n")
-    failed = [entry["tool"] for entry in record["tools"] if entry["exit_code"] != 0]
-    blind = [entry["tool"] for entry in record["tools"] if not entry["notices_a_planted_fault"]]
-    print(f"unused kernels: {record['unused'] or 'none'}; tools that report something: {failed or 'none'}")
+        watched.append(watch(tool, folder, given.out))
+        print(watched[-1], flush=True)
+        record.write()
+    failed = [entry["tool"] for entry in watched if entry["exit_code"] != 0]
+    blind = [entry["tool"] for entry in watched if not entry["notices_a_planted_fault"]]
+    missed = record.data["unused"]
+    print(f"unused kernels: {missed or 'none'}; tools that report something: {failed or 'none'}")
     print(f"tools that miss a planted fault: {blind or 'none'}")
-    return int(bool(failed or blind or record["unused"]))
+    return int(bool(failed or blind or missed))
 
 
 if __name__ == "__main__":

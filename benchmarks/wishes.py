@@ -17,6 +17,7 @@ SECTIONS = ("verify", "benchmark", "layers", "host", "memory", "trust", "process
 class Wishes:
     """What is measured; ``rivals`` None stands for all.
 
+    :param tune_batches: the engine is compiled for their range and tuned for them.
     :param other_archs: architectures whose engines are measured beside, as ``fx2ait_<arch>``.
     :param other_precisions: precisions of further engines, measured beside as ``fx2ait_<precision>``.
     :param repeats: runs at each batch size that must equal the first, bit by bit.
@@ -26,6 +27,7 @@ class Wishes:
     target: str
     models: tuple[str, ...]
     batches: tuple[int, ...]
+    tune_batches: tuple[int, ...]
     rounds: int
     compile_modes: tuple[str, ...]
     rivals: tuple[str, ...] | None
@@ -60,6 +62,11 @@ def wishes(
     add = parser.add_argument
     add("--models", default=models, help="recipes, by commas (default: %(default)s)")
     add("--batches", default=batches, help="batch sizes, by commas (default: %(default)s)")
+    add(
+        "--tune-batches",
+        default="",
+        help="sizes that the engine is compiled and tuned for, by commas (default: those of --batches)",
+    )
     add("--rounds", type=int, default=rounds, help="interleaved rounds (default: %(default)s)")
     add("--rivals", default=None, help="only these paths, by commas, or none")
     add(
@@ -88,10 +95,12 @@ def wishes(
     sections = _list(given.sections)
     if unknown := [name for name in sections if name not in SECTIONS]:
         parser.error(f"--sections: {', '.join(unknown)}: none of {', '.join(SECTIONS)}")
+    batches = _sizes(given.batches)
     return Wishes(
         target=target,
         models=_list(given.models),
-        batches=tuple(sorted({int(size) for size in _list(given.batches)})),
+        batches=batches,
+        tune_batches=_sizes(given.tune_batches) or batches,
         rounds=given.rounds,
         compile_modes=_list(given.compile_modes),
         rivals=None if given.rivals is None else _list(given.rivals),
@@ -105,6 +114,10 @@ def wishes(
         update=given.update,
         out=given.out,
     )
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(sorted({int(size) for size in _list(text)}))
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -101,10 +101,13 @@ def test_everything_is_measured_and_recorded(folder: Path) -> None:
 def test_one_section_at_one_batch_is_added(folder: Path) -> None:
     common = ["--models", "./scripted_net.yaml", "--no-tune", "--out", "added", "--threads", "2"]
     run(folder, "cpu.py", *common, "--batches", "1,4", "--sections", "host")
-    run(folder, "cpu.py", *common, "--batches", "2", "--sections", "host,verify", "--update")
+    later = ["--batches", "2", "--tune-batches", "1,4", "--sections", "host,verify", "--update"]
+    run(folder, "cpu.py", *common, *later)
     (record,) = (json.loads(p.read_text()) for p in (folder / "added").glob("*-scripted_net.json"))
     assert [row["batch"] for row in record["host_time"]] == [1, 2, 4]
     assert "rows" not in record
+    sizes = [bucket["sizes"] for bucket in record["memory"]["buckets"]]
+    assert sizes == [{"batch": 1}, {"batch": 4}], "the same engine as before"
     assert record["verification"]["violations"] == []
 
 

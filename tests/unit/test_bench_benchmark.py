@@ -80,12 +80,13 @@ def test_a_rival_that_fails_is_a_note_and_the_others_go_on() -> None:
         def prepare(self, *arguments: Any) -> TimedPath:
             raise RuntimeError("no compiler\nwith more lines")
 
-    report = benchmark(Pretender(), MODEL, None, [*EAGER, Broken("torch_compile", torch.float32)], rounds=1)
+    broken = Broken("torch_compile", torch.float32, compile_mode="max-autotune")
+    report = benchmark(Pretender(), MODEL, None, [*EAGER, broken], rounds=1)
     assert report.paths == ("fx2ait", "eager", "eager_channels_last")
-    assert report.notes[0] == "torch_compile at batch 1 could not run: RuntimeError: no compiler"
+    assert report.notes[0] == "torch_compile max-autotune at batch 1 could not run: RuntimeError: no compiler"
 
 
-def test_the_faster_of_two_modes_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_faster_of_two_modes_is_the_row_and_holds_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     delays = {"slow": 4_000_000, "fast": 10}
 
     def prepare(self: Rival, model: Any, inputs: Any, device: Any) -> TimedPath:
@@ -102,6 +103,11 @@ def test_the_faster_of_two_modes_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     assert row is not None
     assert row.detail == "fast"
     assert len(report.rows) == 2
+    assert set(row.slower) == {"slow"}
+    assert row.slower["slow"] > row.ms_median
+    ours = report.row(1, "fx2ait")
+    assert ours is not None
+    assert not ours.slower
 
 
 def test_batches_outside_the_range_are_refused_before_work() -> None:

@@ -74,14 +74,27 @@ def test_rows_of_other_batches_stay(record: ModuleType, tmp_path: Path) -> None:
     assert record.Record(tmp_path / "r.json").data == {}, "without keep it begins anew"
 
 
+def test_every_command_that_fills_a_record_stands_in_it(record: ModuleType, tmp_path: Path) -> None:
+    made = record.Record(tmp_path / "r.json")
+    for command in ("python a.py", "python a.py --update", "python a.py --update"):
+        made.filled_by(command, "abc")
+    assert (made.data["command"], made.data["later_commands"]) == ("python a.py", ["python a.py --update"])
+    with pytest.raises(record.OtherCommitError, match=r"r\.json is of commit abc, not def.*without --update"):
+        made.filled_by("python a.py --update", "def")
+
+
 def test_the_command_line(wishes: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     defaults = {"models": "resnet18", "batches": "8,1", "rounds": 2, "repeats": 5, "other_archs": "sm_80"}
     found = wishes.wishes("cuda", "text", **defaults, arguments=["--commit", "abc", "--rivals", "none"])
     assert (found.batches, found.commit, found.rivals) == ((1, 8), "abc", ())
+    assert found.tune_batches == (1, 8)
     assert found.other_archs == ("sm_80",)
     assert found.sections == wishes.SECTIONS
-    other = wishes.wishes("cuda", "text", **defaults, arguments=["--other-archs", "none"])
+    other = wishes.wishes(
+        "cuda", "text", **defaults, arguments=["--other-archs", "none", "--tune-batches", "64,1"]
+    )
     assert (other.other_archs, other.rivals) == ((), None)
+    assert (other.batches, other.tune_batches) == ((1, 8), (1, 64))
     with pytest.raises(SystemExit):
         wishes.wishes("cuda", "text", **defaults, arguments=["--sections", "layers,tea"])
     assert "tea: none of verify, benchmark" in capsys.readouterr().err

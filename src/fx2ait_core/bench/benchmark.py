@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,7 +27,8 @@ CHECKED_SAMPLES = {"cuda": 64, "cpu": 8}
 class BenchmarkRow:
     """One path at one batch size. ``relative_l2`` is against the module in float64 (or float32).
 
-    ``detail`` tells how a path with choices was run, e.g. the mode of ``torch.compile``.
+    ``detail`` tells how a path with choices was run, e.g. the mode of ``torch.compile``: the fastest one, of
+    which the row is. ``slower`` holds the medians of the others, in milliseconds, by their detail.
     """
 
     batch: int
@@ -38,6 +39,7 @@ class BenchmarkRow:
     images_per_s: float
     relative_l2: float
     detail: str = ""
+    slower: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def _rows(
             paths[rival.path, rival.compile_mode or ""] = rival.prepare(model, given, device)
         except Exception as error:  # a rival that cannot run must not take the others down
             reason = (str(error).strip().splitlines() or [""])[0]
-            notes[f"{rival.path} at batch {batch} could not run: {type(error).__name__}: {reason}"] = None
+            named = f"{rival.path} {rival.compile_mode or ''}".rstrip()
+            notes[f"{named} at batch {batch} could not run: {type(error).__name__}: {reason}"] = None
     inputs = described(engine.manifest)
     is_dynamic = isinstance(batch_of(inputs), str)
     checked = min(batch, CHECKED_SAMPLES[device.type]) if is_dynamic else batch
@@ -169,20 +172,23 @@ def _rows(
     for key, path in paths.items():
         with torch.no_grad(), path.context():
             errors[key] = _error(tensors(path.call()), expected)
-    named = {f"{path} {detail}": timed for (path, detail), timed in paths.items()}
-    keys = dict(zip(named, paths, strict=True))
     meter.start()  # compiling the rivals is not what is measured
-    best: dict[str, tuple[Timing, tuple[str, str]]] = {}
-    for name, timing in interleaved(named, device, rounds).items():
-        key = keys[name]
-        if key[0] not in best or timing.ms_median < best[key[0]][0].ms_median:
-            best[key[0]] = timing, key
-    return [
-        BenchmarkRow(
-            batch, name, t.ms_median, t.ms_min, t.ms_max, batch * 1e3 / t.ms_median, errors[key], key[1]
-        )
-        for name, (t, key) in best.items()
-    ]
+    timings: dict[str, dict[str, Timing]] = {}
+    for (name, detail), timing in interleaved(paths, device, rounds).items():
+        timings.setdefault(name, {})[detail] = timing
+    return [_row(batch, name, choices, errors) for name, choices in timings.items()]
+
+
+def _row(
+    batch: int, path: str, choices: Mapping[str, Timing], errors: Mapping[tuple[str, str], float]
+) -> BenchmarkRow:
+    """The row of a path's fastest choice."""
+    best = min(choices, key=lambda detail: choices[detail].ms_median)
+    t = choices[best]
+    return BenchmarkRow(
+        batch, path, t.ms_median, t.ms_min, t.ms_max, batch * 1e3 / t.ms_median, errors[path, best], best,
+        slower={detail: other.ms_median for detail, other in choices.items() if detail != best},
+    )  # fmt: skip
 
 
 def _error(answers: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +18,8 @@ launch of the first call do not show."""
 MAX_CALLS = 1000
 FEWEST_ROUNDS = 5
 """A time limit leaves at least so many rounds, or the median would be one of two."""
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class Timing:
 
 
 def interleaved(
-    paths: Mapping[str, TimedPath],
+    paths: Mapping[Name, TimedPath],
     device: torch.device,
     rounds: int = 20,
     warmup: int = 3,
     limit_s: float = math.inf,
-) -> dict[str, Timing]:
+) -> dict[Name, Timing]:
     """Time all ``paths`` in turns.
 
     Each path first runs ``warmup`` times. A round measures each path once, the order turning by one
@@ -53,14 +56,14 @@ def interleaved(
 
     :param limit_s: no round begins after so many seconds of rounds, once there are ``FEWEST_ROUNDS``.
     """
-    calls: dict[str, int] = {}
+    calls: dict[Name, int] = {}
     for name, path in paths.items():
         with path.context():
             for _ in range(warmup):
                 path.call()
             once = min(_measure(path.call, 1, device), _measure(path.call, 2, device))
         calls[name] = max(1, min(MAX_CALLS, round(TARGET_MS[device.type] / max(once, 1e-3))))
-    taken: dict[str, list[float]] = {name: [] for name in paths}
+    taken: dict[Name, list[float]] = {name: [] for name in paths}
     names = list(paths)
     began = time.perf_counter()
     for number in range(rounds):
