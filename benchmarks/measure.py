@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from record import OtherCommitError, Record
+from summary import DIFFERENCES, write_summary
 from wishes import Wishes
 
 if TYPE_CHECKING:  # the checkout must be on the path before fx2ait_core is imported
@@ -71,8 +72,6 @@ class Run:
         self.layers = Record(wish.out / f"{stem}-layers.json", wish.update)
         for record in (self.record, self.layers):
             record.filled_by(shlex.join(["python", *sys.argv]), wish.commit or here.commit)
-        self.summary: list[str] = []
-        self.reported: list[Any] = []
         self.peaks: Peaks | None = None
 
     def all_sections(self) -> bool:
@@ -100,11 +99,8 @@ class Run:
             for batch in self._batches_of(name):
                 title = name if batch == 0 else f"{name} at batch {batch}"
                 record.section(title, partial(work, batch))
-        failures = {**self.record.data["failures"], **self.layers.data.get("failures", {})}
-        for title, reason in failures.items():
-            self.summary.append(f"**{title} failed**: {reason}")
-        self._summarize()
-        return not failures
+        print(write_summary(self.record.path))
+        return not {**self.record.data["failures"], **self.layers.data.get("failures", {})}
 
     def _batches_of(self, section: str) -> tuple[int, ...]:
         if section in ("verify", "processes"):
@@ -161,15 +157,12 @@ class Run:
     def _verify(self) -> None:
         import fx2ait_core as fx2ait  # noqa: PLC0415
         from fx2ait_core.bench.verify import SHORT_NAMES, Limits, engine_precision  # noqa: PLC0415
-        from fx2ait_core.report.columns import verification_cells  # noqa: PLC0415
-        from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
         from fx2ait_core.report.plain import plain  # noqa: PLC0415
 
         precision = SHORT_NAMES[engine_precision(self.engine.manifest)]
         limits = Limits(self.recipe.verify.relative_limit(self.wish.target, precision))
         report = fx2ait.verify(self.engine, self.model, samples=self.recipe.verify.samples, limits=limits)
         self.record.data["verification"] = plain(report)
-        self.summary.append(markdown(verification_cells(report)))
         report.raise_if_failed()
 
     def _benchmark(self, batch: int) -> None:
@@ -195,13 +188,11 @@ class Run:
         self.record.put_rows("rows", rows)
         told = [row["contention"] for row in self.record.data["rows"] if row.get("contention") is not None]
         self.record.data["contention"] = max(told, default=None)
-        self.reported.append(report)
 
     def _layers(self, batch: int) -> None:
         import fx2ait_core as fx2ait  # noqa: PLC0415
         from fx2ait_core.bench.layers import measured_peaks_of, peaks_of  # noqa: PLC0415
-        from fx2ait_core.report.layers import layer_cells, layers_record  # noqa: PLC0415
-        from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
+        from fx2ait_core.report.layers import layers_record  # noqa: PLC0415
         from fx2ait_core.report.plain import plain  # noqa: PLC0415
 
         threads = self._torch_threads()
@@ -212,7 +203,6 @@ class Run:
         batches = made.pop("batches")
         self.layers.data.update(_without_origin(made))
         self.layers.put_rows("batches", batches)
-        self.summary.append(markdown(layer_cells(report, report.tables[0])))
         if report.peaks.source == "documented" and "measured_peaks" not in self.layers.data:
             self.layers.data["measured_peaks"] = plain(measured_peaks_of(self.engine.manifest, threads))
 
@@ -223,10 +213,6 @@ class Run:
         told = host_time(self.engine, self._inputs(batch))
         row = {"batch": batch, **plain(told), "beyond_us": told.beyond_us}
         self.record.put_rows("host_time", [row])
-        self.summary.append(
-            f"host time at batch {batch}: {told.call_us:.1f} us a call, {told.beyond_us:.1f} us beyond "
-            f"{'the C call' if told.graph_us is None else 'the launch of the graph'}"
-        )
 
     def _memory(self, batch: int) -> None:
         from fx2ait_core.bench.memory import engine_bytes, torch_bytes  # noqa: PLC0415
@@ -237,8 +223,6 @@ class Run:
             for rival in self._rivals():
                 name = f"{rival.path} {rival.compile_mode}" if rival.compile_mode else rival.path
                 row[name] = torch_bytes(rival, self.model, self._inputs(batch))
-        told = (f"{name} {count / 1e6:.1f} MB" for name, count in row.items() if name != "batch")
-        self.summary.append(f"activations and workspace at batch {batch}: {', '.join(told)}")
 
     def _trust(self, batch: int) -> None:
         from fx2ait_core.bench.trust import (  # noqa: PLC0415
@@ -258,13 +242,9 @@ class Run:
         twins = [self.engine, self.engine.twin()]
         bursts = max(2, min(BURSTS_TOGETHER, int(TOGETHER_S / (len(twins) * BURST * once))))
         row["two_at_once"] = differing_together(twins, [given, self._inputs(batch)], bursts)
-        wrong = {name: row[name] for name in ("repeated", "on_filled_memory", "two_at_once") if row[name]}
+        wrong = {name: row[name] for name in DIFFERENCES if row[name]}
         if wrong:
             raise AssertionError(f"runs that differ from the first: {wrong}")
-        self.summary.append(
-            f"batch {batch}: {self.wish.repeats} repetitions, runs on memory full of NaN, and two engines at "
-            "once: all equal, bit by bit"
-        )
 
     def _processes(self) -> None:
         import fx2ait_core as fx2ait  # noqa: PLC0415
@@ -279,9 +259,6 @@ class Run:
         }  # fmt: skip
         if differing:
             raise AssertionError(f"{differing} answers differ from those of the first process")
-        self.summary.append(
-            f"{PROCESSES} processes right after one another, each leaving memory full of NaN: all equal"
-        )
 
     # ---- parts ---------------------------------------------------------------------------------------
 
@@ -303,20 +280,6 @@ class Run:
 
     def _torch_threads(self) -> int | None:
         return self.settings.threads if self.wish.target == "cpu" else None
-
-    def _summarize(self) -> None:
-        from dataclasses import replace  # noqa: PLC0415
-
-        from fx2ait_core.report.columns import benchmark_cells  # noqa: PLC0415
-        from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
-
-        text = [f"{self.name}: compiled in {self.record.data['compile_seconds']:.1f} s", ""]
-        if self.reported:
-            rows = tuple(row for report in self.reported for row in report.rows)
-            text.append(markdown(benchmark_cells(replace(self.reported[-1], rows=rows))))
-        written = "\n".join([*text, *self.summary, *self.record.data.get("notes", [])]) + "\n"
-        self.record.path.with_suffix(".md").write_text(written, encoding="utf-8")
-        print(written)
 
 
 def _without_origin(record: dict[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,8 @@ def test_one_section_at_one_batch_is_added(folder: Path) -> None:
     sizes = [bucket["sizes"] for bucket in record["memory"]["buckets"]]
     assert sizes == [{"batch": 1}, {"batch": 4}], "the same engine as before"
     assert record["verification"]["violations"] == []
+    (summary,) = (folder / "added").glob("*-scripted_net.md")
+    assert [f"host time at batch {size}:" in summary.read_text() for size in (1, 2, 4)] == [True] * 3
 
 
 def _has_matplotlib() -> bool:

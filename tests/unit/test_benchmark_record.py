@@ -99,3 +99,45 @@ def test_the_command_line(wishes: ModuleType, monkeypatch: pytest.MonkeyPatch, c
         wishes.wishes("cuda", "text", **defaults, arguments=["--sections", "layers,tea"])
     assert "tea: none of verify, benchmark" in capsys.readouterr().err
     assert str(SCRIPTS) in sys.path
+
+
+def test_a_summary_tells_what_both_files_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import summary  # noqa: PLC0415
+
+    def row(path: str, ms: float, **more: object) -> dict[str, object]:
+        times = {"ms_median": ms, "ms_min": ms, "ms_max": ms, "images_per_s": 8e3 / ms}
+        return {"batch": 8, "path": path, **times, "relative_l2": 1e-3, **more}
+
+    equal = {"repeated": 0, "on_filled_memory": 0, "two_at_once": 0}
+    held = {
+        "model": "net", "target": "cuda", "precision": "fp16",
+        "card": "A Card", "driver": None, "clocks": None,
+        "threads": 2, "versions": {"torch": "2.11"}, "commit": "abc", "rounds": 5, "compile_seconds": 3.0,
+        "failures": {"verify": "ValueError: no"},
+        "rows": [
+            row("fx2ait", 1.0), row("eager_fp16", 4.0),
+            row("torch_compile", 2.0, detail="fast", slower={"slow": 3.0}),
+        ],
+        "differing_runs": [
+            {"batch": 1, "repetitions": 9}, {"batch": 8, "repetitions": 9, **equal},
+            {"batch": 16, "repetitions": 9, **equal, "two_at_once": 5},
+        ],
+    }  # fmt: skip
+    peaks = {"tflops": {"float16": 1000.0}, "memory_gbps": 3000.0, "source": "documented"}
+    totals = {"batch": 8, "floor_us": 100.0, "sum_us": 150.0, "whole_us": 200.0, "share": 0.5}
+    (tmp_path / "net.json").write_text(json.dumps(held))
+    (tmp_path / "net-layers.json").write_text(json.dumps({"peaks": peaks, "batches": [totals]}))
+    text = summary.write_summary(tmp_path / "net.json")
+    assert (tmp_path / "net.md").read_text() == text
+    for told in (
+        "net: compiled in 3.0 s",
+        "**verify failed**: ValueError: no",
+        "| 8 | 4.000 ±0.000 | 2,000 | 1.000 ±0.000 | 8,000 | 4.00x | 2.000 ±0.000 | 2.00x | 1.0e-03 |",
+        "torch_compile at batch 8: fast 2.000 ms, slow 3.000 ms",
+        "batch 8: 9 repetitions, runs on memory full of NaN, and two engines at once: all equal, bit by bit",
+        "runs that differ from the first: {'two_at_once': 5}",
+        "| 8 | 100.0 | 150.0 | 200.0 | 50% |",
+    ):
+        assert told in text
+    assert "batch 1:" not in text, "what failed before its end is no result"
