@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from record import OtherCommitError, Record
+from record import OtherCommitError, Record, layers_beside
 from summary import DIFFERENCES, write_summary
 from wishes import Wishes
 
@@ -67,9 +67,9 @@ class Run:
         self.model: torch.nn.Module = instantiate(self.recipe, path.parent)
         self.device = torch.device(wish.target)
         here = environment(self.device)
-        stem = f"{slug(here.card)}-{self.name}"
-        self.record = Record(wish.out / f"{stem}.json", wish.update)
-        self.layers = Record(wish.out / f"{stem}-layers.json", wish.update)
+        path = wish.out / f"{slug(here.card)}-{self.name}.json"
+        self.record = Record(path, wish.update)
+        self.layers = Record(layers_beside(path), wish.update)
         for record in (self.record, self.layers):
             record.filled_by(shlex.join(["python", *sys.argv]), wish.commit or here.commit)
         self.peaks: Peaks | None = None
@@ -99,7 +99,7 @@ class Run:
             for batch in self._batches_of(name):
                 title = name if batch == 0 else f"{name} at batch {batch}"
                 record.section(title, partial(work, batch))
-        print(write_summary(self.record.path))
+        print(write_summary(self.record.path, self.record.data, self.layers.data))
         return not {**self.record.data["failures"], **self.layers.data.get("failures", {})}
 
     def _batches_of(self, section: str) -> tuple[int, ...]:
@@ -179,11 +179,11 @@ class Run:
                 threads=self._torch_threads(),
                 progress=progress,
             )
-        made = benchmark_record(report, "")
+        made = benchmark_record(report, self.record.data["command"])
         rows, notes, contention = made.pop("rows"), made.pop("notes"), made.pop("contention")
         for row in rows:
             row["contention"] = contention
-        self.record.data.update(_without_origin(made))
+        self.record.data.update(self._with_commit(made))
         self.record.data["notes"] = list(dict.fromkeys([*self.record.data.get("notes", []), *notes]))
         self.record.put_rows("rows", rows)
         told = [row["contention"] for row in self.record.data["rows"] if row.get("contention") is not None]
@@ -199,9 +199,9 @@ class Run:
         if self.peaks is None:
             self.peaks = peaks_of(self.engine.manifest, threads)
         report = fx2ait.layers(self.engine, [batch], self.peaks, rounds=self.wish.rounds)
-        made = layers_record(report, "")
+        made = layers_record(report, self.layers.data["command"])
         batches = made.pop("batches")
-        self.layers.data.update(_without_origin(made))
+        self.layers.data.update(self._with_commit(made))
         self.layers.put_rows("batches", batches)
         if report.peaks.source == "documented" and "measured_peaks" not in self.layers.data:
             self.layers.data["measured_peaks"] = plain(measured_peaks_of(self.engine.manifest, threads))
@@ -281,10 +281,8 @@ class Run:
     def _torch_threads(self) -> int | None:
         return self.settings.threads if self.wish.target == "cpu" else None
 
-
-def _without_origin(record: dict[str, Any]) -> dict[str, Any]:
-    """``record`` without command and commit, which the file has noted from the beginning."""
-    return {key: value for key, value in record.items() if key not in ("command", "commit")}
+    def _with_commit(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "commit": self.wish.commit or record["commit"]}
 
 
 def _progress() -> Any:

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from checkout import ROOT, use_checkout
-
-LAYERS = "-layers"
+from record import LAYERS, layers_beside
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     failed = 0
     for path in records(given.records):
-        beside = path.with_name(f"{path.stem}{LAYERS}.json")
+        beside = layers_beside(path)
         folder = given.out or path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LAYERS = "-layers"
+"""How the names of the records end that hold a benchmark's layers."""
+
+
+def layers_beside(path: Path) -> Path:
+    """Where the layers of the benchmark lie whose record is at ``path``."""
+    return path.with_name(f"{path.stem}{LAYERS}.json")
+
 
 class OtherCommitError(Exception):
     """A record that is to be updated holds figures of another commit."""
@@ -47,7 +55,8 @@ class Record:
             )
         if self.data.setdefault("command", command) != command:
             later = self.data.setdefault("later_commands", [])
-            later += [command] if command not in later else []
+            if command not in later:
+                later.append(command)
 
     def section(self, name: str, work: Callable[[], None]) -> bool:
         """Do ``work``, which adds to ``data``, then write. A failure is recorded under ``failures`` by

@@ -17,16 +17,13 @@ from typing import Any
 
 from checkout import use_checkout
 from pydantic import TypeAdapter
+from record import layers_beside
 
-LAYERS = "-layers"
 DIFFERENCES = ("repeated", "on_filled_memory", "two_at_once")
 
 
-def write_summary(path: Path) -> str:
-    """The text written beside the record at ``path``."""
-    record = json.loads(path.read_text(encoding="utf-8"))
-    beside = path.with_name(f"{path.stem}{LAYERS}.json")
-    layers = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+def write_summary(path: Path, record: Mapping[str, Any], layers: Mapping[str, Any]) -> str:
+    """Write what the record at ``path`` and that of its layers hold; the text."""
     text = summary(record, layers)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     return text
@@ -117,14 +114,15 @@ def _processes(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _totals(layers: Mapping[str, Any]) -> Iterator[str]:
+    from fx2ait_core.bench.roofline import Peaks  # noqa: PLC0415
     from fx2ait_core.report.columns import Cells  # noqa: PLC0415
+    from fx2ait_core.report.layers import peaks_text  # noqa: PLC0415
     from fx2ait_core.report.markdown import markdown  # noqa: PLC0415
 
     if not layers.get("batches"):
         return
-    peaks = layers["peaks"]
-    rates = ", ".join(f"{value:.4g} TFLOP/s {dtype}" for dtype, value in peaks["tflops"].items())
-    caption = f"launch by launch, against {peaks['source']} peaks: {rates}, {peaks['memory_gbps']:.4g} GB/s"
+    peaks = TypeAdapter(Peaks).validate_python(layers["peaks"])
+    caption = f"launch by launch, against {peaks_text(peaks)}"
     rows = tuple(
         (
             str(at["batch"]),
@@ -142,7 +140,9 @@ def main() -> int:
     )
     parser.add_argument("records", nargs="+", type=Path)
     for path in parser.parse_args().records:
-        print(write_summary(path))
+        beside = layers_beside(path)
+        layers = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        print(write_summary(path, json.loads(path.read_text(encoding="utf-8")), layers))
     return 0
 
 

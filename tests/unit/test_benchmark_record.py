@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -101,10 +102,9 @@ def test_the_command_line(wishes: ModuleType, monkeypatch: pytest.MonkeyPatch, c
     assert str(SCRIPTS) in sys.path
 
 
-def test_a_summary_tells_what_both_files_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import summary  # noqa: PLC0415
-
+def test_a_summary_tells_what_both_records_hold(
+    benchmark_script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
     def row(path: str, ms: float, **more: object) -> dict[str, object]:
         times = {"ms_median": ms, "ms_min": ms, "ms_max": ms, "images_per_s": 8e3 / ms}
         return {"batch": 8, "path": path, **times, "relative_l2": 1e-3, **more}
@@ -126,9 +126,8 @@ def test_a_summary_tells_what_both_files_hold(monkeypatch: pytest.MonkeyPatch, t
     }  # fmt: skip
     peaks = {"tflops": {"float16": 1000.0}, "memory_gbps": 3000.0, "source": "documented"}
     totals = {"batch": 8, "floor_us": 100.0, "sum_us": 150.0, "whole_us": 200.0, "share": 0.5}
-    (tmp_path / "net.json").write_text(json.dumps(held))
-    (tmp_path / "net-layers.json").write_text(json.dumps({"peaks": peaks, "batches": [totals]}))
-    text = summary.write_summary(tmp_path / "net.json")
+    layers = {"peaks": peaks, "batches": [totals]}
+    text = benchmark_script("summary").write_summary(tmp_path / "net.json", held, layers)
     assert (tmp_path / "net.md").read_text() == text
     for told in (
         "net: compiled in 3.0 s",

@@ -10,6 +10,7 @@ from .plain import environment_record, plain
 
 if TYPE_CHECKING:
     from ..bench.layers import Layer, LayerReport, LayerTable
+    from ..bench.roofline import Peaks
 
 TITLES = ("node", "kernel", "shapes", "us", "GFLOP", "MB", "floor us", "share", "bound by")
 
@@ -26,11 +27,16 @@ def layer_cells(report: LayerReport, table: LayerTable) -> Cells:
 
 def layer_caption(report: LayerReport, table: LayerTable) -> str:
     """What was measured, and what the floors are made of."""
-    peaks = ", ".join(f"{value:.4g} TFLOP/s {dtype}" for dtype, value in report.peaks.tflops.items())
     return (
         f"{report.name}, {report.precision}, batch {table.batch}, {report.environment.card}; floors from "
-        f"{report.peaks.source} peaks: {peaks}, {report.peaks.memory_gbps:.4g} GB/s"
+        f"{peaks_text(report.peaks)}"
     )
+
+
+def peaks_text(peaks: Peaks) -> str:
+    """Where peaks come from, and their rates."""
+    rates = ", ".join(f"{value:.4g} TFLOP/s {dtype}" for dtype, value in peaks.tflops.items())
+    return f"{peaks.source} peaks: {rates}, {peaks.memory_gbps:.4g} GB/s"
 
 
 def layers_record(report: LayerReport, command: str) -> dict[str, Any]:
